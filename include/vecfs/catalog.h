@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* catalog.h - the store on disk: buckets and indexes as directories, who owns them, which are open.
+ *
+ * STORE/BUCKET/INDEX/ holds one LMDB environment. Each bucket and index directory has a file `.attr` (text: id, uid, gid, mode,
+ * times), so that owners and modes do not depend on what the host directory allows. Ids are never reused; they make inode
+ * numbers. Creating, renaming and removing are atomic and durable: an index is removed by a rename into STORE/.trash. */
+#ifndef VECFS_CATALOG_H
+#define VECFS_CATALOG_H
+
+#include <sys/statvfs.h>
+#include <sys/types.h>
+
+#include "vecfs/index.h"
+
+struct vf_catalog;
+
+struct vf_catalog_options { bool read_only; bool create; unsigned linker_threads; };
+
+/* Takes the lock of the store: EBUSY with the pid of the owner. Finishes interrupted removals. */
+int vf_catalog_open(const char *path, const struct vf_catalog_options *options, struct vf_catalog **out, struct vf_err *err);
+void vf_catalog_close(struct vf_catalog **catalog);
+const char *vf_catalog_path(const struct vf_catalog *catalog);
+int vf_catalog_statvfs(struct vf_catalog *catalog, struct statvfs *out, struct vf_err *err);
+
+struct vf_dir_attr {
+	uint64_t id;                       /* < 2^23, never reused in a store; 0 is the root */
+	uid_t uid; gid_t gid; mode_t mode; /* permission bits only */
+	int64_t mtime_ns, ctime_ns;
+};
+
+/* index NULL: the bucket. ENOENT, EEXIST, ENOTEMPTY, EINVAL (name). */
+int vf_catalog_make(struct vf_catalog *catalog, const char *bucket, const char *index, uid_t uid, gid_t gid, mode_t mode, struct vf_err *err);
+int vf_catalog_remove(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_err *err);
+/* Buckets to buckets, indexes to indexes (also in another bucket). EEXIST when `to` is there and noreplace, ENOTEMPTY when it holds anything. */
+int vf_catalog_rename(struct vf_catalog *catalog, const char *bucket, const char *index, const char *to_bucket, const char *to_index,
+                      bool noreplace, struct vf_err *err);
+int vf_catalog_attr(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_dir_attr *out, struct vf_err *err);
+/* bucket NULL: the root, which is kept too. */
+int vf_catalog_set_attr(struct vf_catalog *catalog, const char *bucket, const char *index, const struct vf_dir_attr *attr, struct vf_err *err);
+/* Names in byte order, after `after` (NULL: all); bucket NULL: the buckets. */
+int vf_catalog_list(struct vf_catalog *catalog, const char *bucket, const char *after,
+                    int (*emit)(void *ctx, const char *name, const struct vf_dir_attr *attr), void *ctx, struct vf_err *err);
+
+/* An open index, held until released. Indexes nobody holds stay open up to VF_INDEXES_OPEN_MAX, least recently used closed first.
+ * A removed or renamed index that is held stays usable by its holders until released. */
+int vf_catalog_hold(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_index **out, struct vf_err *err);
+void vf_catalog_release(struct vf_catalog *catalog, struct vf_index *index);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* dist.h - the three metrics, and the kernels that compute them on this CPU.
+ *
+ * Nearer is always smaller: cosine is 1 - cos, in [0, 2]; euclidean is the true L2 distance; dot is the negative
+ * inner product. */
+#ifndef VECFS_DIST_H
+#define VECFS_DIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum vf_metric { VF_COSINE, VF_EUCLIDEAN, VF_DOT };
+
+const char *vf_metric_name(enum vf_metric metric);                 /* "cosine", "euclidean", "dot" */
+bool vf_metric_parse(const char *name, enum vf_metric *out);       /* aliases: l2, ip, dotproduct */
+
+/* The distance that answers report: summed in double from the float32 vectors as stored, the same bits on every CPU. */
+double vf_distance(enum vf_metric metric, const float *a, const float *b, size_t dim);
+
+/* One row an instruction set; every function may be given unaligned pointers and any n.
+ * Kernels differ from plain C by rounding only; the integer ones not at all. */
+struct vf_kernels {
+	const char *name;                                              /* "avx512", "avx2", "neon", "plain" */
+	float (*dot_f32)(const float *a, const float *b, size_t n);
+	float (*l2sq_f32)(const float *a, const float *b, size_t n);
+	/* Codes: unsigned bytes. Sum of (a-b)^2, at most VF_DIM_MAX * 255^2 < 2^31. */
+	uint32_t (*l2sq_u8)(const uint8_t *a, const uint8_t *b, size_t n);
+	/* Sum of a*b with both taken as signed about 128: (a-128)*(b-128). */
+	int32_t (*dot_u8)(const uint8_t *a, const uint8_t *b, size_t n);
+};
+
+/* The best for this CPU, chosen once; VECFS_KERNELS=plain|avx2|avx512|neon in the environment overrides. */
+const struct vf_kernels *vf_kernels(void);
+/* Every row that this CPU can run, plain C first; for tests and bench. Returns their number. */
+size_t vf_kernels_available(const struct vf_kernels *rows[4]);
+
+#endif

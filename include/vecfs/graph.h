@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* graph.h - the graph of near neighbours, in memory. Searching writes nothing that another thread sees.
+ *
+ * A slot is a 32-bit place in the graph, reused; a serial is the 64-bit name of one version of one vector, never reused.
+ * A slot is FREE, PENDING (has its code, is scanned by every search), LINKED (is in the graph) or DEAD (was removed: still
+ * leads to others, is never returned, until a sweep has taken every link to it away).
+ *
+ * Vectors enter as float32 and are kept as codes (one byte a dimension, or float32 where bytes would lose too much);
+ * distances that a search returns are those of the codes, to rank candidates by, not to report.
+ *
+ * Threads: any number may search, scan and link at once. add, remove and slot_take exclude one another (the index's
+ * committer calls them). sweep, load and dump may run beside searches; see each.
+ * Source: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using HNSW", 2016. */
+#ifndef VECFS_GRAPH_H
+#define VECFS_GRAPH_H
+
+#include "vecfs/dist.h"
+#include "vecfs/span.h"
+
+#define VF_SLOT_NONE UINT32_MAX
+#define VF_SLOTS_MAX (1u << 30)
+
+enum vf_code { VF_CODE_F32, VF_CODE_U8 };
+enum vf_slot_state { VF_SLOT_FREE, VF_SLOT_PENDING, VF_SLOT_LINKED, VF_SLOT_DEAD };
+
+/* How float32 becomes a code: (x - mean[i]) / step + 128, clamped, after normalising under cosine. */
+struct vf_quant {
+	enum vf_code code;
+	uint32_t dim;
+	float step;            /* 0 for VF_CODE_F32 */
+	float *mean;           /* dim floats, owned; all 0 under dot and for VF_CODE_F32 */
+};
+
+/* Fit to a sample of n vectors (row-major, stride dim). Under F32 nothing is fitted. */
+int vf_quant_fit(struct vf_quant *quant, enum vf_code code, enum vf_metric metric, uint32_t dim,
+                 const float *sample, size_t n, struct vf_err *err);
+/* As kept on disk: little-endian u32 code, u32 dim, f32 step, f32 mean[dim]. */
+int vf_quant_encode(const struct vf_quant *quant, struct vf_buf *out, struct vf_err *err);
+int vf_quant_decode(struct vf_quant *quant, struct vf_span bytes, struct vf_err *err);
+void vf_quant_free(struct vf_quant *quant);
+
+struct vf_graph_params {
+	enum vf_metric metric;
+	uint32_t dim;
+	uint32_t m;                /* links a node above level 0; 2*m on level 0 */
+	uint32_t ef_construction;
+};
+
+struct vf_graph;
+
+/* Takes a copy of quant. Memory is reserved (address space) for VF_SLOTS_MAX and committed as slots are used. */
+int vf_graph_new(const struct vf_graph_params *params, const struct vf_quant *quant,
+                 struct vf_graph **out, struct vf_err *err);
+void vf_graph_free(struct vf_graph **graph);
+void vf_graph_set_ef_construction(struct vf_graph *graph, uint32_t ef_construction);
+const struct vf_quant *vf_graph_quant(const struct vf_graph *graph);
+
+/* ---- slots: called by one committer at a time ---- */
+
+/* The slot that the next add will use: a swept one, else a new one. ENOSPC past VF_SLOTS_MAX. */
+int vf_graph_slot_take(struct vf_graph *graph, uint32_t *slot, struct vf_err *err);
+/* Gives back a taken slot that was not added (the transaction failed). */
+void vf_graph_slot_return(struct vf_graph *graph, uint32_t slot);
+/* FREE -> PENDING. When it returns every search that starts sees the slot. */
+int vf_graph_add(struct vf_graph *graph, uint32_t slot, uint64_t serial, const float *vector, struct vf_err *err);
+/* PENDING or LINKED -> DEAD. */
+void vf_graph_remove(struct vf_graph *graph, uint32_t slot);
+
+/* ---- linking: any thread ---- */
+
+/* Links one pending slot, the oldest not yet taken by another thread. Returns 1 when one was linked, 0 when none
+ * waits, negative on ENOMEM. */
+int vf_graph_link_one(struct vf_graph *graph, struct vf_err *err);
+/* One sweep: takes away every link to the slots that are dead now, repairs the neighbourhoods, and makes the slots
+ * FREE once no search can still be at them. Runs beside searches and linking; one sweep at a time. */
+int vf_graph_sweep(struct vf_graph *graph, struct vf_err *err);
+
+/* ---- questions: any thread ---- */
+
+struct vf_hit {
+	float distance;        /* of the codes; comparable inside one search only */
+	uint32_t slot;
+	uint64_t serial;
+};
+
+/* A set of slots as bits, 64 a word; a slot past nwords is not in the set. */
+struct vf_slot_set {
+	const uint64_t *words;
+	size_t nwords;
+	uint64_t count;        /* bits set */
+};
+
+struct vf_search {
+	const float *query;        /* dim float32, as the user gave it */
+	uint32_t want;             /* hits to return at most, nearest first */
+	uint32_t ef;               /* width of the beam, raised to `want` */
+	const struct vf_slot_set *only;   /* NULL: every live slot */
+};
+
+struct vf_search_stats {
+	uint64_t distances;    /* computed */
+	uint64_t hops;         /* nodes expanded */
+	uint64_t scanned;      /* slots compared one by one (pending, or all of a scan) */
+};
+
+/* Through the graph, with the pending slots scanned beside it. hits has room for `want`; *nhits of them are filled.
+ * With `only`, nodes outside still lead to others, but are not returned; it stops when it has visited more nodes than
+ * the set has (the caller then scans). stats may be NULL. Returns 0, 1 when it stopped early, or negative. */
+int vf_graph_search(struct vf_graph *graph, const struct vf_search *search, struct vf_hit *hits, uint32_t *nhits,
+                    struct vf_search_stats *stats, struct vf_err *err);
+/* By comparing with every live slot (of `only`): the `want` nearest by code. */
+int vf_graph_scan(struct vf_graph *graph, const struct vf_search *search, struct vf_hit *hits, uint32_t *nhits,
+                  struct vf_search_stats *stats, struct vf_err *err);
+
+struct vf_graph_counts {
+	uint64_t pending, linked, dead, free;
+	uint32_t slots;            /* used so far: every slot in use is below it */
+	uint32_t top_level;
+	uint64_t bytes;            /* committed memory */
+};
+void vf_graph_counts(const struct vf_graph *graph, struct vf_graph_counts *out);
+/* A slot's state and serial as of now. */
+enum vf_slot_state vf_graph_slot(const struct vf_graph *graph, uint32_t slot, uint64_t *serial);
+
+/* ---- checkpoint: chunks of slots as bytes ----
+ * A chunk names the serial of every slot that it holds, so an old chunk is harmless: a slot whose serial is not
+ * the one expected is taken as never linked. */
+
+/* Slots a chunk: a power of two such that codes of a chunk stay at or below 64 KiB (at least 1). */
+uint32_t vf_graph_chunk_slots(const struct vf_graph *graph);
+/* The next chunk from *chunk on that changed since its last dump; false when there is none. */
+bool vf_graph_chunk_dirty(struct vf_graph *graph, uint32_t *chunk);
+/* Append the chunk's codes (serials and codes; changes only when slots are added) or links to `out`, and mark it clean. */
+int vf_graph_chunk_dump(struct vf_graph *graph, uint32_t chunk, struct vf_buf *codes, struct vf_buf *links, struct vf_err *err);
+/* Loading, before any other thread knows the graph: first vf_graph_expect for every live slot (any order), then the
+ * chunks; a slot whose code was in no chunk is filled by vf_graph_add as ever. Chunk bytes are not trusted. */
+int vf_graph_expect(struct vf_graph *graph, uint32_t slot, uint64_t serial, struct vf_err *err);
+int vf_graph_chunk_load(struct vf_graph *graph, uint32_t chunk, struct vf_span codes, struct vf_span links, struct vf_err *err);
+/* Ends loading: drops links to slots that are not there, makes slots with a code but without links pending.
+ * Calls `missing` for every expected slot whose code was not loaded (the caller adds it). */
+int vf_graph_load_end(struct vf_graph *graph, int (*missing)(void *ctx, uint32_t slot, uint64_t serial, struct vf_err *err),
+                      void *ctx, struct vf_err *err);
+
+/* ---- audit ---- */
+/* Calls report for everything wrong: links out of range, to itself, to free slots, twice, above a node's level, counts beyond
+ * the maximum, live nodes that no search can reach. Returns the number of findings, or negative. Not beside writers. */
+int64_t vf_graph_audit(struct vf_graph *graph, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* check.h - what every unit test begins with. A test file ends in CHECK_MAIN with its list of tests. */
+#ifndef VECFS_TESTS_CHECK_H
+#define VECFS_TESTS_CHECK_H
+
+#include <check.h>
+#include <stdlib.h>
+
+/* CHECK_MAIN("graph", a_test, another_test): the TAP lines name each. The time limit only catches a hang. */
+#define CHECK_MAIN(name, ...)                                                  \
+	int main(void)                                                         \
+	{                                                                      \
+		const TTest *tests[] = { __VA_ARGS__ };                        \
+		Suite *suite = suite_create(name);                             \
+		TCase *tcase = tcase_create(name);                             \
+		tcase_set_timeout(tcase, 900);                                 \
+		for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)    \
+			tcase_add_test(tcase, tests[i]);                       \
+		suite_add_tcase(suite, tcase);                                 \
+		SRunner *runner = srunner_create(suite);                       \
+		srunner_run_all(runner, CK_ENV);                               \
+		int failed = srunner_ntests_failed(runner);                    \
+		srunner_free(runner);                                          \
+		return failed ? EXIT_FAILURE : EXIT_SUCCESS;                   \
+	}
+
+/* Success of a call that fills `err`. */
+#define ck_ok(call) do { int ok_rc = (call); ck_assert_msg(ok_rc == 0, #call ": %d %s", ok_rc, err.text); } while (0)
+#define ck_fails(call, errno_code) do { int ok_rc = (call); \
+	ck_assert_msg(ok_rc == -(errno_code), #call ": %d, expected %d: %s", ok_rc, -(errno_code), err.text); } while (0)
+
+#endif
