@@ -25,8 +25,8 @@
 	}
 
 /* Success of a call that fills `err`. */
-#define ck_ok(call) do { int ok_rc = (call); ck_assert_msg(ok_rc == 0, #call ": %d %s", ok_rc, err.text); } while (0)
+#define ck_ok(call) do { int ok_rc = (call); ck_assert_msg(ok_rc == 0, "%s: %d %s", #call, ok_rc, err.text); } while (0)
 #define ck_fails(call, errno_code) do { int ok_rc = (call); \
-	ck_assert_msg(ok_rc == -(errno_code), #call ": %d, expected %d: %s", ok_rc, -(errno_code), err.text); } while (0)
+	ck_assert_msg(ok_rc == -(errno_code), "%s: %d, expected %d: %s", #call, ok_rc, -(errno_code), err.text); } while (0)
 
 #endif
