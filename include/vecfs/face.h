@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* face.h - the tree of files over a catalog. The only floor that speaks FUSE. */
+#ifndef VECFS_FACE_H
+#define VECFS_FACE_H
+
+#include "vecfs/catalog.h"
+
+struct vf_face;
+
+struct vf_face_options {
+	bool read_only;
+	bool allow_other;
+	bool xattr;                    /* user.vecfs.metadata.FIELD on vector files */
+	bool single_thread;
+	bool debug;
+	const char *kernel_options;    /* further mount options, comma-separated, or NULL: passed to the kernel as they are */
+};
+
+/* Mounts; ready when it returns 0. The catalog is lent until free. The message says how to clear a dead mount. */
+int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const struct vf_face_options *options,
+                  struct vf_face **out, struct vf_err *err);
+/* Answers the kernel until the mount is gone or SIGTERM, SIGINT comes. */
+int vf_face_serve(struct vf_face *face, struct vf_err *err);
+void vf_face_free(struct vf_face **face);      /* unmounts when still mounted */
+
+#endif
