@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* index_internal.h - what the files of src/index/ share: the index in memory, its rows on disk, and who may touch what.
+ *
+ * Files: index.c (open, close, names, version), settings.c (config), rows.c (rows <-> bytes), batch.c (prepare), commit.c (write
+ * transactions), read.c (get, stat, list), postings.c (filter terms <-> roaring containers), ask.c (a question, from plan to
+ * answer), plan.c (which way), rank.c (candidates -> exact order), select.c (questions without a vector), near.c, export.c, saved.c,
+ * memory.c (the graph: load, grow, swap, checkpoint), linkers.c (threads), effort.c (ef that reaches recall), stats.c, audit.c.
+ *
+ * Order of locks: store's writer > graph_lock > the small mutexes. Nothing is locked while waiting for a commit. */
+#ifndef VECFS_INDEX_INTERNAL_H
+#define VECFS_INDEX_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "vecfs/graph.h"
+#include "vecfs/index.h"
+#include "vecfs/limits.h"
+#include "vecfs/store.h"
+
+/* An immutable config with a count of users: a question keeps the one that it began with. */
+struct vf_settings {
+	atomic_uint users;
+	struct vf_config config;
+};
+
+struct vf_index {
+	struct vf_store *store;
+	char *dir;                         /* of the store, for spools */
+	bool read_only;
+	struct vf_linkers *linkers;
+
+	pthread_mutex_t small_lock;        /* bucket, name, settings (the pointer), and other small things */
+	char *bucket, *name;
+	struct vf_settings *settings;
+
+	_Atomic uint64_t version;
+
+	/* The graph: NULL until first needed. A holder of graph_lock (shared) may use it and the pointer stays; it is loaded, swapped or
+	 * dropped under the exclusive lock only. */
+	pthread_rwlock_t graph_lock;
+	struct vf_graph *graph;
+	struct vf_graph_keeper *keeper;    /* memory.c: checkpoint state, load progress */
+
+	atomic_uint ef;                    /* effort.c: what reaches the recall target; 0 not measured yet */
+	_Atomic double recall_measured;    /* negative: not measured yet */
+
+	/* Counters of the committer, loaded at open; only the committer writes them. */
+	uint64_t next_serial, next_ino, next_version;
+	_Atomic uint64_t unlisted_keys;    /* file name would pass 255 bytes */
+};
+
+/* ---- settings.c ---- */
+struct vf_settings *vf_settings_hold(struct vf_index *index);
+void vf_settings_release(struct vf_settings *settings);
+int vf_settings_load(struct vf_index *index, struct vf_err *err);
+/* "docs" for messages, copied into out[256]. */
+void vf_index_name(struct vf_index *index, char out[256]);
+
+/* ---- rows.c: see doc/FORMAT.md ---- */
+#define VF_KEY_ROW_MAX   479u          /* keys up to this many bytes are their own row key */
+#define VF_KEY_ROW_HEAD  464u          /* longer ones: these first bytes, then the 16 bytes of their XXH3-128 */
+
+struct vf_key_row { uint64_t serial, ino; };
+struct vf_record_row {
+	uint64_t vector_sum;               /* XXH3-64 of the vector row */
+	uint64_t ino, version;
+	int64_t mtime_ns, ctime_ns;
+	uint32_t slot, dim;
+	struct vf_span key, metadata;      /* lent, as the bytes they came from */
+};
+/* out has room for VF_KEY_ROW_HEAD + 16 bytes; returns the span of it. */
+struct vf_span vf_key_row_name(struct vf_span key, uint8_t *out);
+void vf_key_row_encode(const struct vf_key_row *row, uint8_t out[16]);
+int vf_key_row_decode(struct vf_span bytes, struct vf_key_row *out, struct vf_err *err);
+size_t vf_record_row_size(const struct vf_record_row *row);
+void vf_record_row_encode(const struct vf_record_row *row, uint8_t *out);           /* its own XXH3-64 first */
+int vf_record_row_decode(struct vf_span bytes, struct vf_record_row *out, struct vf_err *err);   /* EIO when the sum does not hold */
+uint64_t vf_vector_sum(const void *vector, size_t bytes);
+/* The rows of a key or a serial in a transaction: 0, 1 not there, negative. */
+int vf_row_of_key(struct vf_txn *txn, struct vf_span key, struct vf_key_row *out, struct vf_err *err);
+int vf_row_of_serial(struct vf_txn *txn, uint64_t serial, struct vf_record_row *out, struct vf_err *err);
+/* The vector's bytes, lent, aligned to 2 only; EIO when its length is not dim * 4. */
+int vf_vector_of_serial(struct vf_txn *txn, uint64_t serial, uint32_t dim, struct vf_span *out, struct vf_err *err);
+
+/* ---- postings.c ---- */
+/* A set of (term, slot) pairs to add or take away, gathered over a batch so that each container is written once a transaction. */
+struct vf_postings_change;
+int vf_postings_change_new(struct vf_postings_change **out, struct vf_err *err);
+void vf_postings_change_free(struct vf_postings_change **change);
+int vf_postings_add(struct vf_postings_change *change, struct vf_span term, uint32_t slot, struct vf_err *err);
+int vf_postings_remove(struct vf_postings_change *change, struct vf_span term, uint32_t slot, struct vf_err *err);
+/* All terms of a record's canonical metadata. */
+int vf_postings_add_record(struct vf_postings_change *change, struct vf_span metadata, const struct vf_config *config, uint32_t slot, struct vf_err *err);
+int vf_postings_remove_record(struct vf_postings_change *change, struct vf_span metadata, const struct vf_config *config, uint32_t slot, struct vf_err *err);
+/* Writes what was gathered (sorted; later changes of the same pair win) and empties it. */
+int vf_postings_write(struct vf_postings_change *change, struct vf_txn *txn, struct vf_err *err);
+/* What filter.h asks for, over one transaction. The source lives as long as the struct. */
+struct vf_postings_reader { struct vf_txn *txn; struct vf_posting_source source; };
+void vf_postings_reader_init(struct vf_postings_reader *reader, struct vf_txn *txn);
+
+/* ---- memory.c ---- */
+/* The graph, loaded when it was not, with graph_lock held shared: vf_graph_release when done. */
+int vf_graph_hold(struct vf_index *index, struct vf_graph **out, struct vf_err *err);
+void vf_graph_release(struct vf_index *index);
+/* True when the graph is small enough that a scan of exact float32 codes answers (no links are made). */
+bool vf_graph_is_flat(const struct vf_graph *graph);
+/* Called by the committer after slots were published: grows a flat graph into a linked one, wakes the linkers. */
+void vf_memory_published(struct vf_index *index);
+
+/* ---- linkers.c ---- */
+/* Tells the threads that this index has work (pending slots, a sweep, a checkpoint). */
+void vf_linkers_wake(struct vf_linkers *linkers, struct vf_index *index);
+/* Waits until no thread works on the index, and forgets it. */
+void vf_linkers_forget(struct vf_linkers *linkers, struct vf_index *index);
+/* memory.c, called by a linker thread: a slice of work; true when there is more. */
+bool vf_memory_work(struct vf_index *index);
+
+/* ---- effort.c ---- */
+/* The ef for a question: its own, or the smallest known to reach its recall, or the index's. */
+uint32_t vf_effort_for(struct vf_index *index, const struct vf_question *question, uint64_t top_k);
+/* Called by a linker thread when linking has come to rest: sampled vectors asked exactly and through the graph. */
+int vf_effort_measure(struct vf_index *index, struct vf_err *err);
+
+/* ---- commit.c ---- */
+/* Runs a job in the writer's turn. */
+int vf_index_commit(struct vf_index *index, struct vf_job *job, struct vf_err *err);
+
+#endif
