@@ -104,5 +104,8 @@ int vf_index_checkpoint(struct vf_index *index, struct vf_err *err);
 /* Every invariant of a store directory that nobody has open: keys, records, checksums, vectors, slots, postings, links. Changes nothing.
  * Returns the number of findings, or negative. */
 int64_t vf_index_audit(const char *dir, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err);
+/* Rewrites the environment of an index that nobody has open without its free pages, and swaps it in by a rename: interrupted, the old
+ * one stays. Sizes in bytes of the file. */
+int vf_index_compact(const char *dir, uint64_t *bytes_before, uint64_t *bytes_after, struct vf_err *err);
 
 #endif

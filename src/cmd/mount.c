@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* vecfs [mount] STORE MOUNTPOINT: opens the store, mounts it, and serves it from the background.
+ *
+ * The fork comes first, since threads do not survive one: the child does all the work and tells its parent over a pipe when
+ * the mount is ready; errors are printed by the child while it still has the terminal. */
+#include "cmd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "mount_options.h"
+#include "notify.h"
+#include "vecfs/face.h"
+#include "vecfs/log.h"
+
+#define USAGE "vecfs STORE MOUNTPOINT [-o OPTIONS] [-f] [-d] [-s]"
+
+static int parse(int argc, char **argv, struct vf_mount_options *o, struct vf_err *err)
+{
+	int c, rc = 0;
+
+	optind = 1;
+	/* -n and -v come from mount(8) when it runs us as its helper. */
+	while (rc == 0 && (c = getopt(argc, argv, "o:fdsnv")) != -1) {
+		switch (c) {
+		case 'o': rc = vf_mount_options_add(o, optarg, err); break;
+		case 'f': o->foreground = true; break;
+		case 'd': o->foreground = o->debug = true; break;
+		case 's': o->single_thread = true; break;
+		case 'n': case 'v': break;
+		default: return vf_fail(err, EINVAL, "usage: %s", USAGE);
+		}
+	}
+	if (rc == 0 && argc - optind != 2)
+		return vf_fail(err, EINVAL, "usage: %s", USAGE);
+	if (rc == 0) {
+		o->store = argv[optind];
+		o->mountpoint = argv[optind + 1];
+	}
+	return rc;
+}
+
+/* ---- the parent's side ---- */
+
+static int wait_until_ready(int pipe_fd, pid_t child)
+{
+	unsigned char status;
+	int left = VF_EXIT_FAILED;
+
+	if (read(pipe_fd, &status, 1) == 1)
+		return status;
+	/* It ended without a word. */
+	if (waitpid(child, &left, 0) == child && WIFEXITED(left))
+		return WEXITSTATUS(left) ? WEXITSTATUS(left) : VF_EXIT_FAILED;
+	return VF_EXIT_FAILED;
+}
+
+/* ---- the child's side ---- */
+
+static void detach(int ready_fd)
+{
+	unsigned char ok = VF_EXIT_OK;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	vf_log_open(true, false);
+	if (chdir("/"))
+		vf_log(LOG_WARNING, "cannot change to /: %s", strerror(errno));
+	for (int fd = 0; null >= 0 && fd < 3; fd++)
+		dup2(null, fd);
+	if (null > 2)
+		close(null);
+	if (write(ready_fd, &ok, 1) != 1)
+		vf_log(LOG_WARNING, "nobody waited for the mount");
+	close(ready_fd);
+}
+
+static int mount_and_serve(struct vf_catalog *catalog, const char *mountpoint, const struct vf_mount_options *o, int ready_fd, struct vf_err *err)
+{
+	struct vf_face_options options = {
+		.read_only = o->read_only, .allow_other = o->allow_other, .xattr = o->xattr,
+		.single_thread = o->single_thread, .debug = o->debug, .kernel_options = o->kernel.len ? (char *)o->kernel.data : NULL,
+	};
+	struct vf_face *face = NULL;
+	int rc = vf_face_mount(catalog, mountpoint, &options, &face, err);
+
+	if (rc)
+		return rc;
+	if (ready_fd >= 0)
+		detach(ready_fd);
+	vf_notify("READY=1");
+	rc = vf_face_serve(face, err);
+	vf_notify("STOPPING=1");
+	vf_face_free(&face);
+	if (rc)
+		vf_log(LOG_ERR, "%s", err->text);
+	return rc;
+}
+
+static int run(const struct vf_mount_options *o, int ready_fd)
+{
+	struct vf_err err = VF_ERR_INIT;
+	struct vf_catalog_options options = { .read_only = o->read_only, .create = !o->read_only };
+	struct vf_catalog *catalog = NULL;
+	char *store = vf_cmd_absolute(o->store), *mountpoint = vf_cmd_absolute(o->mountpoint);
+	int rc;
+
+	vf_log_open(false, o->debug);
+	if (!store || !mountpoint)
+		rc = vf_oom(&err);
+	else if ((rc = vf_catalog_open(store, &options, &catalog, &err)) == 0)
+		rc = mount_and_serve(catalog, mountpoint, o, ready_fd, &err);
+	vf_catalog_close(&catalog);
+	free(store);
+	free(mountpoint);
+	return rc ? vf_cmd_failed(&err) : VF_EXIT_OK;
+}
+
+static int run_in_background(const struct vf_mount_options *o)
+{
+	struct vf_err err = VF_ERR_INIT;
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) || fflush(NULL)) {
+		vf_fail(&err, errno, "cannot go to the background: %s", strerror(errno));
+		return vf_cmd_failed(&err);
+	}
+	pid_t child = fork();
+	if (child < 0) {
+		vf_fail(&err, errno, "cannot fork: %s", strerror(errno));
+		return vf_cmd_failed(&err);
+	}
+	if (child > 0) {
+		close(fds[1]);
+		return wait_until_ready(fds[0], child);
+	}
+	close(fds[0]);
+	setsid();
+	return run(o, fds[1]);
+}
+
+int vf_cmd_mount(int argc, char **argv)
+{
+	struct vf_mount_options o = VF_MOUNT_OPTIONS_INIT;
+	struct vf_err err = VF_ERR_INIT;
+	int status;
+
+	if (parse(argc, argv, &o, &err)) {
+		vf_cmd_failed(&err);
+		status = VF_EXIT_USAGE;
+	} else {
+		signal(SIGHUP, SIG_IGN);
+		signal(SIGPIPE, SIG_IGN);
+		status = o.foreground ? run(&o, -1) : run_in_background(&o);
+	}
+	vf_buf_free(&o.kernel);
+	return status;
+}
