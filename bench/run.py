@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs vecfs (in process and through a real mount) and hnswlib on the same sets, interleaved, so that noise cancels: every effort is
+asked of each in turn, ROUNDS times, and the median counts. Saves OUT/results.json, prints a table of queries/s at equal recall.
+
+usage: run.py --data DIR --out DIR --programs DIR --vecfs PROGRAM [--rounds N] SET..."""
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+EFFORTS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+K = 10
+
+
+class Program:
+    """A benchmark program that answers one line with one line."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
+        return line.split()
+
+    def ask(self, *words):
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        return [float(word) for word in self.read()]
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Mount:
+    """A fresh store, mounted, with one index that holds a set."""
+
+    def __init__(self, vecfs, data, work):
+        self.point = os.path.join(work, "mnt")
+        self.index = os.path.join(self.point, "bench", "bench")
+        os.makedirs(self.point)
+        subprocess.run([vecfs, os.path.join(work, "store"), self.point], check=True)
+        os.makedirs(self.index)
+        with open(os.path.join(data, "metric"), encoding="utf-8") as file:
+            metric = file.read().strip()
+        import numpy as np
+        raw = np.fromfile(os.path.join(data, "base.fvecs"), dtype="<i4")
+        dim = int(raw[0])
+        with open(os.path.join(self.index, "config"), "w", encoding="utf-8") as file:
+            file.write(f"dimension = {dim}\nmetric = {metric}\n")
+        matrix = raw.reshape(-1, dim + 1)[:, 1:].view("<f4")
+        start = time.monotonic()
+        with open(os.path.join(self.index, "insert"), "wb", buffering=0) as file:
+            np.save(Unseekable(file), matrix)
+        self.ingest_s = time.monotonic() - start
+        while self.stat("pending") != "0":
+            time.sleep(0.1)
+
+    def stat(self, name):
+        with open(os.path.join(self.index, "stats"), encoding="utf-8") as file:
+            return dict(line.rstrip("\n").split(" ", 1) for line in file)[name]
+
+    def end(self):
+        subprocess.run(["fusermount3", "-u", self.point], check=True)
+
+
+class Unseekable:
+    """np.save into a descriptor without tofile(), which would seek."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, data):
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), 1 << 20):
+            self.file.write(view[start:start + (1 << 20)])
+
+
+def at_recall(curve, target):
+    """Queries/s where the curve reaches the target, interpolated between its points; None when it does not."""
+    points = sorted(curve, key=lambda p: p["recall"])
+    for low, high in zip(points, points[1:]):
+        if low["recall"] < target <= high["recall"]:
+            part = (target - low["recall"]) / (high["recall"] - low["recall"])
+            return low["qps"] + part * (high["qps"] - low["qps"])
+    if points and points[0]["recall"] >= target:
+        return points[0]["qps"]
+    return None
+
+
+def measure(args, name):
+    data = os.path.join(args.data, name)
+    work = tempfile.mkdtemp(dir=args.out)
+    os.mkdir(os.path.join(work, "engine"))
+    result = {"set": name, "k": K}
+    hnswlib = Program(os.path.join(args.programs, "peer_hnswlib"), data)
+    cpu, size = hnswlib.read()[1:3]
+    result["hnswlib"] = {"build_cpu_s": float(cpu), "bytes": int(size)}
+    engine = Program(os.path.join(args.programs, "engine"), data, os.path.join(work, "engine"))
+    cpu, size, ingest = engine.read()[1:4]
+    result["engine"] = {"build_cpu_s": float(cpu), "bytes": int(size), "ingest_s": float(ingest)}
+    mount = Mount(args.vecfs, data, work)
+    client = Program(os.path.join(args.programs, "client"), data, mount.index)
+    result["mount"] = {"ingest_s": mount.ingest_s, "file_bytes": int(mount.stat("file_bytes"))}
+    asked = {"hnswlib": lambda ef: hnswlib.ask(ef, K), "engine": lambda ef: engine.ask(ef, K),
+             "mount": lambda ef: client.ask(ef, K, 1), "mount8": lambda ef: client.ask(ef, K, 8)}
+    samples = {who: {ef: [] for ef in EFFORTS} for who in asked}
+    for _ in range(args.rounds):
+        for ef in EFFORTS:
+            for who, ask in asked.items():
+                samples[who][ef].append(ask(ef))
+    for who in asked:
+        result.setdefault(who, {})["curve"] = [
+            {"ef": ef, "qps": statistics.median(s[0] for s in rows), "recall": rows[0][1],
+             **({"p50_us": statistics.median(s[2] for s in rows), "p99_us": statistics.median(s[3] for s in rows)}
+                if len(rows[0]) > 2 else {})} for ef, rows in samples[who].items()]
+    result["default"] = dict(zip(("qps", "recall", "p50_us", "p99_us"), client.ask(0, K, 1)))
+    for program in (hnswlib, engine, client):
+        program.end()
+    mount.end()
+    shutil.rmtree(work)
+    return result
+
+
+def print_table(results):
+    print(f"{'set':12} {'recall':>6} {'hnswlib':>9} {'engine':>9} {'x':>6} {'mount':>9} {'x':>6} {'8 clients':>9} {'x one':>6}")
+    for r in results:
+        for target in (0.90, 0.95, 0.99):
+            qps = {who: at_recall(r[who]["curve"], target) for who in ("hnswlib", "engine", "mount", "mount8")}
+            if None in qps.values():
+                continue
+            print(f"{r['set']:12} {target:6.2f} {qps['hnswlib']:9.0f} {qps['engine']:9.0f} {qps['engine'] / qps['hnswlib']:6.2f} "
+                  f"{qps['mount']:9.0f} {qps['mount'] / qps['hnswlib']:6.2f} {qps['mount8']:9.0f} {qps['mount8'] / qps['mount']:6.2f}")
+        h, e = r["hnswlib"], r["engine"]
+        print(f"{r['set']:12} build CPU {h['build_cpu_s']:.1f} / {e['build_cpu_s']:.1f} s ({e['build_cpu_s'] / h['build_cpu_s']:.2f}), "
+              f"memory {h['bytes'] / 1e6:.0f} / {e['bytes'] / 1e6:.0f} MB ({e['bytes'] / h['bytes']:.2f}), "
+              f"default settings: recall {r['default']['recall']:.4f} at {r['default']['qps']:.0f}/s, p50 {r['default']['p50_us']:.0f} us")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--programs", required=True)
+    parser.add_argument("--vecfs", required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("sets", nargs="+")
+    args = parser.parse_args()
+    os.makedirs(args.out, exist_ok=True)
+    subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), "sets.py"), args.data, *args.sets], check=True)
+    results = []
+    for name in args.sets:
+        results.append(measure(args, name))
+        print_table(results[-1:])
+        with open(os.path.join(args.out, "results.json"), "w", encoding="utf-8") as file:
+            json.dump({"date": time.strftime("%Y-%m-%d"), "machine": platform.processor() or platform.machine(),
+                       "processors": os.cpu_count(), "results": results}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
