@@ -17,7 +17,12 @@
 struct vf_filter;
 typedef struct roaring_bitmap_s vf_bitmap;     /* CRoaring's; whoever looks inside includes roaring.h */
 
-/* Which fields are stored but not indexed. */
+/* Bounds of one filter beside VF_FILTER_NODES_MAX (limits.h): values of all $in and $nin together, and how deep $and, $or and $not
+ * stand in one another (so that what is printed stays within VF_VALUE_DEPTH_MAX). */
+#define VF_FILTER_ITEMS_MAX (1u << 18)
+#define VF_FILTER_DEPTH_MAX 14u
+
+/* Which fields are stored but not indexed. A NULL rule: every field is filterable. */
 struct vf_field_rule {
 	bool (*filterable)(const void *ctx, struct vf_span field);
 	const void *ctx;
