@@ -18,8 +18,12 @@ bool vf_metric_parse(const char *name, enum vf_metric *out);       /* aliases: l
 /* The distance that answers report: summed in double from the float32 vectors as stored, the same bits on every CPU. */
 double vf_distance(enum vf_metric metric, const float *a, const float *b, size_t dim);
 
+/* Distances of one query to `count` rows at rows + ids[i] * stride, nearer is smaller (a dot product comes negated). The same
+ * row gives the same bits wherever in `ids` it stands. n counts numbers, not bytes. */
+typedef void vf_gather_fn(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out);
+
 /* One row an instruction set; every function may be given unaligned pointers and any n.
- * Kernels differ from plain C by rounding only; the integer ones not at all. */
+ * Kernels differ from plain C by rounding only; the integer ones and the exact ones not at all. */
 struct vf_kernels {
 	const char *name;                                              /* "avx512", "avx2", "neon", "plain" */
 	float (*dot_f32)(const float *a, const float *b, size_t n);
@@ -28,6 +32,11 @@ struct vf_kernels {
 	uint32_t (*l2sq_u8)(const uint8_t *a, const uint8_t *b, size_t n);
 	/* Sum of a*b with both taken as signed about 128: (a-128)*(b-128). */
 	int32_t (*dot_u8)(const uint8_t *a, const uint8_t *b, size_t n);
+	/* What the graph walks with: four rows at a time. */
+	vf_gather_fn *l2sq_f32_gather, *dot_f32_gather, *l2sq_u8_gather, *dot_u8_gather;
+	/* What answers report, in double: sum of (a-b)^2; sums of a*b, a*a and b*b. */
+	double (*exact_l2sq)(const float *a, const float *b, size_t n);
+	void (*exact_dot)(const float *a, const float *b, size_t n, double sums[3]);
 };
 
 /* The best for this CPU, chosen once; VECFS_KERNELS=plain|avx2|avx512|neon in the environment overrides. */
