@@ -19,11 +19,11 @@ struct vf_scanner {
 	enum vf_format format;
 	uint64_t used;                 /* bytes of the value so far */
 	uint32_t depth;
-	uint64_t left[VF_VALUE_DEPTH_MAX + 1];
-	/* private: the state inside a token */
+	/* private: items left at each level (JSON: its bracket), the state inside a token */
+	uint64_t left[VF_VALUE_DEPTH_MAX];
 	uint64_t skip;
-	uint8_t head[9];
-	uint8_t head_len, head_need;
+	uint8_t head[5];
+	uint8_t head_len;
 	bool started, in_string, escaped, in_scalar;
 };
 
@@ -46,8 +46,8 @@ struct vf_emitter {
 	struct vf_buf *out;
 	/* private */
 	uint32_t depth;
-	struct { bool map; bool first; bool name; } level[VF_VALUE_DEPTH_MAX + 1];
-	bool failed;                   /* out of memory once: said by vf_emit_end */
+	struct { bool map; bool first; bool name; } level[VF_VALUE_DEPTH_MAX + 8];   /* a value as deep as may be, inside an answer */
+	int failed;                    /* an errno, once: said by vf_emit_end */
 };
 
 void vf_emit_begin(struct vf_emitter *e, enum vf_format format, struct vf_buf *out);
@@ -63,6 +63,6 @@ void vf_emit_floats(struct vf_emitter *e, const float *f, uint32_t n);   /* a li
 void vf_emit_value(struct vf_emitter *e, const struct vf_value *v);
 /* Canonical msgpack (as metadata is stored): copied as it is, or as JSON. */
 void vf_emit_msgpack(struct vf_emitter *e, struct vf_span canonical);
-int vf_emit_end(struct vf_emitter *e, struct vf_err *err); /* ENOMEM if any step failed. JSON at depth 0: adds no newline */
+int vf_emit_end(struct vf_emitter *e, struct vf_err *err); /* ENOMEM, EINVAL (too deep), EIO (not msgpack) if any step failed. JSON at depth 0: adds no newline */
 
 #endif

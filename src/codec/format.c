@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#include "codec_internal.h"
+
+static bool is_json_space(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+bool vf_format_guess(struct vf_span bytes, enum vf_format *out)
+{
+	for (size_t i = 0; i < bytes.len; i++) {
+		uint8_t c = bytes.data[i];
+		if (is_json_space(c))
+			continue;
+		*out = c == '{' || c == '[' || c == '"' ? VF_JSON : VF_MSGPACK;
+		return true;
+	}
+	return false;
+}
+
+int vf_value_decode(enum vf_format format, struct vf_span bytes, struct vf_arena *arena, struct vf_value *out, struct vf_err *err)
+{
+	switch (format) {
+	case VF_MSGPACK: return vf_msgpack_decode(bytes, arena, out, err);
+	case VF_JSON:    return vf_json_decode(bytes, arena, out, err);
+	}
+	return vf_oom(err);
+}
