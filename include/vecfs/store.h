@@ -3,8 +3,11 @@
  *
  * The law of borrowed memory: a span from a transaction points into the map. It dies with the transaction, and in a
  * write transaction at the next put or del. Values are aligned to 2 bytes only: load unaligned, or copy.
- * Read transactions are not bound to threads and cost no lock; keep them short, an old one keeps freed pages from reuse.
- * Errors: ENOSPC (disk full or map cannot grow), EIO (damaged), ENOMEM, EROFS; ENOENT is said as 1 by get. */
+ * Read transactions are not bound to threads and wait for nobody; keep them short, an old one keeps freed pages from reuse. A write
+ * transaction begins and ends in one thread. Never wait for a write (vf_txn_write, vf_commit) while you hold a read of the same store: a
+ * file that outgrows its map waits for the reads to end. After a failed commit the store goes on, and what was durable is there.
+ * Errors: ENOSPC (disk full, or no address space for a larger file), EIO (damaged), ENOMEM, EROFS, EBUSY (too many readers), EFBIG (one
+ * transaction changes too much), EINVAL (a row key is not 1 to 511 bytes); ENOENT is said as 1 by get. */
 #ifndef VECFS_STORE_H
 #define VECFS_STORE_H
 
@@ -29,7 +32,7 @@ struct vf_scan;   /* a cursor */
 
 struct vf_store_usage { uint64_t file_bytes, live_bytes, free_bytes; };
 
-/* Opens (create: also makes) the environment in the directory `dir`. */
+/* Opens (create: also makes) the environment in the existing directory `dir`. ENOENT when there is none. One process at a time. */
 int vf_store_open(const char *dir, bool create, bool read_only, struct vf_store **out, struct vf_err *err);
 void vf_store_close(struct vf_store **store);
 int vf_store_usage(struct vf_store *store, struct vf_store_usage *out, struct vf_err *err);
@@ -49,12 +52,24 @@ int vf_count(struct vf_txn *txn, enum vf_table table, uint64_t *rows, struct vf_
 /* A cursor stands before the first row with key >= from (from.len 0: the first of all); step gives it and moves on: 0 a row, 1 the end. */
 int vf_scan_open(struct vf_txn *txn, enum vf_table table, struct vf_span from, struct vf_scan **out, struct vf_err *err);
 int vf_scan_open_u64(struct vf_txn *txn, enum vf_table table, uint64_t from, struct vf_scan **out, struct vf_err *err);
+/* In a write, rows may be put and deleted between two steps. A scan is closed before its transaction ends. */
 int vf_scan_step(struct vf_scan *scan, struct vf_span *key, struct vf_span *value, struct vf_err *err);
 /* Moves an open cursor. */
 int vf_scan_seek(struct vf_scan *scan, struct vf_span from, struct vf_err *err);
 void vf_scan_close(struct vf_scan **scan);
 
+/* The key of a row in a table with u64 keys. */
+static inline uint64_t vf_row_u64(struct vf_span key)
+{
+	uint64_t n = 0;
+
+	memcpy(&n, key.data, key.len < sizeof n ? key.len : sizeof n);
+	return n;
+}
+
 /* ---- writing: one write transaction at a time in an environment ---- */
+/* Waits for its turn, ahead or behind of groups. A write that finds the map full is the one case that fails without need, with ENOSPC: try
+ * once more, there will be room (groups do so by themselves). */
 int vf_txn_write(struct vf_store *store, struct vf_txn **out, struct vf_err *err);
 /* A part of a write that can be taken back alone. */
 int vf_txn_nested(struct vf_txn *parent, struct vf_txn **out, struct vf_err *err);
@@ -70,16 +85,22 @@ int vf_del_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_
 /* ---- group commit ----
  * Waiting jobs of all threads go into one transaction with one sync. Each job writes in the committer's thread,
  * in the order of arrival; `done` is called in that same order, still under the writer's lock, after the commit is on disk
- * (ok true) or has failed (ok false), so that memory follows disk. A job whose `write` fails is taken back alone. */
+ * (ok true) or has failed (ok false), so that memory follows disk. A job whose `write` fails is taken back alone.
+ *
+ * `write` may be called more than once before `done` (another job of the group had to be taken back, or the file had to grow): what it
+ * wrote before is gone then, and it must begin anew, undoing what it noted in ctx the last time. A failure is final: it is not
+ * called again. It may not wait for another thread's commit. */
 struct vf_job {
+	/* 0, or negative with err filled: taken back. */
 	int (*write)(void *ctx, struct vf_txn *txn, struct vf_err *err);
-	void (*done)(void *ctx, bool ok);    /* may be NULL; called for every job whose write was called */
+	void (*done)(void *ctx, bool ok);    /* may be NULL; called once for every job whose write was called */
 	void *ctx;
 	struct vf_err err;                   /* why, when vf_commit returns negative */
 	/* private to the store: */
 	struct vf_job *next;
 	int rc;
-	bool finished;
+	bool ran;
+	uint32_t state;
 };
 /* Blocks until the job is durable or has failed. */
 int vf_commit(struct vf_store *store, struct vf_job *job, struct vf_err *err);

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+#include "store_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DATA_FILE "data.mdb"
+#define MAP_BYTES_MIN ((size_t)1 << 20)
+
+/* Address space, not memory or disk. Thousands of environments of this size fit into 47 bits. */
+size_t vf_store_map_first = (size_t)64 << 30;
+
+static const struct { const char *name; unsigned flags; } table_rows[VF_TABLES] = {
+	[VF_T_META]      = { "meta", 0 },
+	[VF_T_KEYS]      = { "keys", 0 },
+	[VF_T_RECORDS]   = { "records", MDB_INTEGERKEY },
+	[VF_T_VECTORS]   = { "vectors", MDB_INTEGERKEY },
+	[VF_T_SLOTS]     = { "slots", MDB_INTEGERKEY },
+	[VF_T_POSTINGS]  = { "postings", 0 },
+	[VF_T_CODES]     = { "codes", MDB_INTEGERKEY },
+	[VF_T_LINKS]     = { "links", MDB_INTEGERKEY },
+	[VF_T_QUESTIONS] = { "questions", 0 },
+};
+
+const char *vf_table_name(enum vf_table table)
+{
+	return table_rows[table].name;
+}
+
+/* ---- opening ---- */
+
+/* vf_store_open has checked that it fits. */
+static const char *data_path(const char *dir, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/" DATA_FILE, dir);
+	return path;
+}
+
+/* A failed mdb_env_open leaves nothing but mdb_env_close to do. */
+static int try_open(const struct vf_store *store, size_t map_bytes, unsigned flags, MDB_env **out)
+{
+	MDB_env *env;
+	int rc = mdb_env_create(&env);
+
+	if (rc)
+		return rc;
+	if ((rc = mdb_env_set_maxdbs(env, VF_TABLES)) || (rc = mdb_env_set_maxreaders(env, READERS_MAX)) ||
+	    (rc = mdb_env_set_mapsize(env, map_bytes)) || (rc = mdb_env_open(env, store->dir, flags, 0600))) {
+		mdb_env_close(env);
+		return rc;
+	}
+	*out = env;
+	return 0;
+}
+
+/* As large as the address space and its limits allow, from map_bytes downwards. */
+static int open_env(const struct vf_store *store, size_t map_bytes, MDB_env **out)
+{
+	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (store->read_only ? MDB_RDONLY : 0);
+
+	for (;;) {
+		int rc = try_open(store, map_bytes, flags, out);
+		if (rc == EACCES && store->read_only && !(flags & MDB_NOLOCK))
+			flags |= MDB_NOLOCK;      /* lock.mdb is not ours to write; the store's own lock keeps writers out */
+		else if (rc == ENOMEM && map_bytes > MAP_BYTES_MIN)
+			map_bytes -= map_bytes / 4;
+		else
+			return rc;
+	}
+}
+
+static int open_tables(struct vf_store *store, MDB_env *env, bool create)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(env, NULL, create ? 0 : MDB_RDONLY, &txn);
+
+	if (rc)
+		return rc;
+	for (int i = 0; i < VF_TABLES; i++) {
+		rc = mdb_dbi_open(txn, table_rows[i].name, table_rows[i].flags | (create ? MDB_CREATE : 0), &store->tables[i]);
+		if (rc) {
+			mdb_txn_abort(txn);
+			return rc == MDB_NOTFOUND ? MDB_INVALID : rc;
+		}
+	}
+	return mdb_txn_commit(txn);
+}
+
+/* A file that ends before its last page would kill the reader with SIGBUS. Extended with zeros its lost pages are found damaged instead;
+ * and a page that was freed in the transaction that took it is never written, so a short file can be a sound one. */
+static int mend_length(const struct vf_store *store, MDB_env *env)
+{
+	char path[PATH_MAX];
+	MDB_envinfo info;
+	MDB_stat main_stat;
+	struct stat st;
+	int rc;
+
+	if ((rc = mdb_env_info(env, &info)) || (rc = mdb_env_stat(env, &main_stat)))
+		return rc;
+	off_t need = (off_t)((info.me_last_pgno + 1) * main_stat.ms_psize);
+	data_path(store->dir, path);
+	if (stat(path, &st))
+		return errno;
+	return st.st_size >= need || truncate(path, need) == 0 ? 0 : MDB_INVALID;
+}
+
+static int open_whole(struct vf_store *store, size_t map_bytes, bool create, struct vf_err *err)
+{
+	MDB_env *env = NULL;
+	MDB_envinfo info;
+	int rc, dead;
+
+	if ((rc = open_env(store, map_bytes, &env)) || (rc = mend_length(store, env)) ||
+	    (rc = open_tables(store, env, create)) || (rc = mdb_reader_check(env, &dead)) || (rc = mdb_env_info(env, &info))) {
+		if (env)
+			mdb_env_close(env);
+		return vf_store_fault(store, rc, "open the data", err);
+	}
+	store->env = env;
+	store->map_bytes = info.me_mapsize;
+	return 0;
+}
+
+static int sync_dir(const char *dir, struct vf_err *err)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = fd < 0 || fsync(fd) ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return rc ? vf_fail(err, rc, "cannot sync the directory %s: %s", dir, strerror(rc)) : 0;
+}
+
+/* Its size, 0 when it is to be made. LMDB would make a missing file unasked. */
+static int data_size(const char *dir, bool create, size_t *size, struct vf_err *err)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	*size = 0;
+	if (strlen(dir) + sizeof "/" DATA_FILE > PATH_MAX)
+		return vf_fail(err, ENAMETOOLONG, "the path of the store is too long: %s", dir);
+	if (stat(data_path(dir, path), &st) == 0)
+		*size = (size_t)st.st_size;
+	else if (errno != ENOENT || !create)
+		return vf_fail(err, errno, "cannot open %s: %s", path, strerror(errno));
+	if (*size == 0 && !create)
+		return vf_fail(err, EIO, "the store in %s is damaged: " DATA_FILE " is empty", dir);
+	return 0;
+}
+
+static void init_locks(struct vf_store *store)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&store->gate, NULL);
+	pthread_cond_init(&store->drained, &attr);
+	pthread_cond_init(&store->reopened, NULL);
+	pthread_mutex_init(&store->writer, NULL);
+	pthread_mutex_init(&store->queue_lock, NULL);
+	pthread_condattr_destroy(&attr);
+}
+
+int vf_store_open(const char *dir, bool create, bool read_only, struct vf_store **out, struct vf_err *err)
+{
+	size_t size;
+	int rc = data_size(dir, create, &size, err);
+
+	if (rc)
+		return rc;
+	struct vf_store *store = calloc(1, sizeof *store);
+	if (!store)
+		return vf_oom(err);
+	store->read_only = read_only;
+	store->queue_end = &store->queue;
+	init_locks(store);
+	store->dir = strdup(dir);
+	size_t map_bytes = size > vf_store_map_first / 4 ? 4 * size : vf_store_map_first;
+	if (!store->dir)
+		rc = vf_oom(err);
+	else if ((rc = open_whole(store, map_bytes, create, err)) == 0 && size == 0)
+		rc = sync_dir(dir, err);
+	if (rc)
+		vf_store_close(&store);
+	else
+		*out = store;
+	return rc;
+}
+
+void vf_store_close(struct vf_store **store)
+{
+	struct vf_store *s = *store;
+
+	if (!s)
+		return;
+	vf_gate_drop_idle(s);
+	if (s->env)
+		mdb_env_close(s->env);
+	pthread_mutex_destroy(&s->gate);
+	pthread_cond_destroy(&s->drained);
+	pthread_cond_destroy(&s->reopened);
+	pthread_mutex_destroy(&s->writer);
+	pthread_mutex_destroy(&s->queue_lock);
+	free(s->dir);
+	free(s);
+	*store = NULL;
+}
+
+/* ---- growing and healing ---- */
+
+int vf_env_reopen(struct vf_store *store, size_t map_bytes, struct vf_err *err)
+{
+	vf_gate_drop_idle(store);
+	if (store->env)
+		mdb_env_close(store->env);
+	store->env = NULL;
+	return open_whole(store, map_bytes, false, err);
+}
+
+static int grow(struct vf_store *store, bool patient, struct vf_err *err)
+{
+	size_t before = store->map_bytes;
+
+	if (!vf_gate_shut(store, patient))
+		return patient ? vf_fail(err, ENOSPC, "the file in %s cannot grow while an old read goes on", store->dir) : 0;
+	int rc = vf_env_reopen(store, 2 * before, err);
+	vf_gate_open(store);
+	if (rc)
+		return rc;
+	store->stuck = store->map_bytes <= before;
+	return store->stuck && patient ? vf_store_fault(store, MDB_MAP_FULL, "write", err) : 0;
+}
+
+int vf_env_make_room(struct vf_store *store, struct vf_err *err)
+{
+	MDB_envinfo info;
+	MDB_stat main_stat;
+	int rc;
+
+	if (store->map_full) {
+		store->map_full = false;
+		return grow(store, true, err);
+	}
+	if ((rc = mdb_env_info(store->env, &info)) || (rc = mdb_env_stat(store->env, &main_stat)))
+		return vf_store_fault(store, rc, "write", err);
+	/* From the half on whenever nobody reads: so that nobody ever has to wait for it. */
+	if ((info.me_last_pgno + 1) * main_stat.ms_psize > store->map_bytes / 2 && !store->stuck)
+		return grow(store, false, err);
+	return 0;
+}
+
+int vf_env_heal(struct vf_store *store, struct vf_err *err)
+{
+	if (!vf_gate_shut(store, true))
+		return vf_fail(err, EIO, "the store in %s cannot be opened again while an old read goes on", store->dir);
+	int rc = vf_env_reopen(store, store->map_bytes, err);
+	vf_gate_open(store);
+	return rc;
+}
+
+/* Tries to make the file longer, the one sure way to know. */
+static bool is_full(const struct vf_store *store)
+{
+	static const uint8_t zeros[1 << 16];
+	char path[PATH_MAX];
+	struct stat st;
+	int fd = open(data_path(store->dir, path), O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	bool full = false;
+	if (fstat(fd, &st) == 0) {
+		ssize_t n = pwrite(fd, zeros, sizeof zeros, st.st_size);
+		full = n < 0 ? errno != EIO : (size_t)n < sizeof zeros;
+		if (n > 0 && ftruncate(fd, st.st_size))
+			full = false;
+	}
+	close(fd);
+	return full;
+}
+
+int vf_env_write_code(const struct vf_store *store, int code)
+{
+	return code == EIO && is_full(store) ? ENOSPC : code;
+}
+
+/* ---- usage and copy ---- */
+
+static int live_pages(struct vf_store *store, MDB_txn *txn, uint64_t *pages)
+{
+	/* 0 is LMDB's table of free pages, 1 the table of tables; the two meta pages belong to none. */
+	MDB_dbi all[2 + VF_TABLES] = { 0, 1 };
+
+	memcpy(all + 2, store->tables, sizeof store->tables);
+	*pages = 2;
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+		MDB_stat stat;
+		int rc = mdb_stat(txn, all[i], &stat);
+		if (rc)
+			return rc;
+		*pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+	}
+	return 0;
+}
+
+int vf_store_usage(struct vf_store *store, struct vf_store_usage *out, struct vf_err *err)
+{
+	struct vf_txn *txn;
+	mdb_filehandle_t fd;
+	MDB_envinfo info;
+	MDB_stat stat;
+	struct stat st;
+	uint64_t live;
+	int rc = vf_txn_read(store, &txn, err);
+
+	if (rc)
+		return rc;
+	if ((rc = live_pages(store, txn->mdb, &live)) || (rc = mdb_env_info(store->env, &info)) ||
+	    (rc = mdb_env_stat(store->env, &stat)) || (rc = mdb_env_get_fd(store->env, &fd)) || (rc = fstat(fd, &st) ? errno : 0)) {
+		rc = vf_store_fault(store, rc, "measure the data", err);
+	} else {
+		uint64_t taken = (uint64_t)info.me_last_pgno + 1;
+		out->file_bytes = (uint64_t)st.st_blocks * 512;
+		out->live_bytes = live * stat.ms_psize;
+		out->free_bytes = taken > live ? (taken - live) * stat.ms_psize : 0;
+	}
+	vf_txn_end(&txn);
+	return rc;
+}
+
+static int sync_copy(const char *dir, struct vf_err *err)
+{
+	char path[PATH_MAX];
+
+	if (strlen(dir) + sizeof "/" DATA_FILE > PATH_MAX)
+		return vf_fail(err, ENAMETOOLONG, "the path of the copy is too long: %s", dir);
+	int fd = open(data_path(dir, path), O_RDWR | O_CLOEXEC);
+	int rc = fd < 0 || fsync(fd) ? errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return rc ? vf_fail(err, rc, "cannot sync %s: %s", path, strerror(rc)) : sync_dir(dir, err);
+}
+
+int vf_store_copy(struct vf_store *store, const char *dir, struct vf_err *err)
+{
+	struct vf_txn *txn;
+	/* Our own read keeps the map where it is while LMDB copies. */
+	int rc = vf_txn_read(store, &txn, err);
+
+	if (rc)
+		return rc;
+	rc = mdb_env_copy2(store->env, dir, MDB_CP_COMPACT);
+	if (rc)
+		rc = vf_store_fault(store, rc, "copy the data", err);
+	vf_txn_end(&txn);
+	return rc ? rc : sync_copy(dir, err);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#include "store_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct vf_scan {
+	struct vf_txn *txn;
+	MDB_cursor *cursor;
+	enum vf_table table;
+	/* Where to begin is kept until the first step: in a write the rows may change before it. */
+	bool fresh;
+	size_t from_len;
+	_Alignas(8) uint8_t from[KEY_BYTES_MAX + 1];
+};
+
+int vf_scan_seek(struct vf_scan *scan, struct vf_span from, struct vf_err *err)
+{
+	if (from.len > KEY_BYTES_MAX)
+		return vf_txn_fault(scan->txn, MDB_BAD_VALSIZE, "scan", err);
+	if (from.len)
+		memcpy(scan->from, from.data, from.len);
+	scan->from_len = from.len;
+	scan->fresh = true;
+	return 0;
+}
+
+int vf_scan_open(struct vf_txn *txn, enum vf_table table, struct vf_span from, struct vf_scan **out, struct vf_err *err)
+{
+	struct vf_scan *scan = malloc(sizeof *scan);
+
+	if (!scan)
+		return vf_oom(err);
+	scan->txn = txn;
+	scan->table = table;
+	int rc = vf_scan_seek(scan, from, err);
+	if (rc == 0) {
+		rc = mdb_cursor_open(txn->mdb, txn->store->tables[table], &scan->cursor);
+		if (rc)
+			rc = vf_txn_fault(txn, rc, "scan", err);
+	}
+	if (rc)
+		free(scan);
+	else
+		*out = scan;
+	return rc;
+}
+
+int vf_scan_open_u64(struct vf_txn *txn, enum vf_table table, uint64_t from, struct vf_scan **out, struct vf_err *err)
+{
+	return vf_scan_open(txn, table, vf_span(&from, sizeof from), out, err);
+}
+
+int vf_scan_step(struct vf_scan *scan, struct vf_span *key, struct vf_span *value, struct vf_err *err)
+{
+	MDB_val k = { scan->from_len, scan->from }, v;
+	MDB_cursor_op op = !scan->fresh ? MDB_NEXT : scan->from_len ? MDB_SET_RANGE : MDB_FIRST;
+	int rc = mdb_cursor_get(scan->cursor, &k, &v, op);
+
+	if (rc == MDB_NOTFOUND)
+		return 1;
+	if (rc) {
+		vf_txn_fault(scan->txn, rc, "scan", err);
+		return vf_wrap(err, "table %s", vf_table_name(scan->table));
+	}
+	scan->fresh = false;
+	*key = vf_span(k.mv_data, k.mv_size);
+	*value = vf_span(v.mv_data, v.mv_size);
+	return 0;
+}
+
+void vf_scan_close(struct vf_scan **scan)
+{
+	if (!*scan)
+		return;
+	mdb_cursor_close((*scan)->cursor);
+	free(*scan);
+	*scan = NULL;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* store_internal.h - what the files of src/store/ share.
+ *
+ * Files: env.c (open, close, grow, copy), gate.c (who reads while the map is replaced), txn.c (transactions), table.c (rows),
+ * scan.c (cursors), commit.c (group commit), fault.c (LMDB's codes in words).
+ *
+ * The map is reserved once and large, but a file can outgrow it. LMDB moves the map then, so every read must have ended: the gate
+ * counts readers and can be shut for a moment. The same way heals an environment that LMDB has given up after a failed write
+ * of its meta page: it is closed and opened again.
+ *
+ * Order of locks: writer > gate; queue_lock alone. `env` and `tables` change only under both writer and gate, with no reader inside. */
+#ifndef VECFS_STORE_INTERNAL_H
+#define VECFS_STORE_INTERNAL_H
+
+#include <lmdb.h>
+#include <pthread.h>
+
+#include "vecfs/store.h"
+
+/* LMDB wants integer keys of the machine's word. */
+_Static_assert(sizeof(size_t) == sizeof(uint64_t), "vecfs needs a 64-bit machine");
+
+#define KEY_BYTES_MAX      511u
+#define READERS_MAX        4096u         /* slots in lock.mdb, 64 bytes each */
+#define IDLE_READERS_MAX   64u           /* kept for the next question */
+
+/* First size of the map, and at least four times the file. A variable only for tests, which want to see it grow. */
+extern size_t vf_store_map_first;
+
+enum txn_kind { TXN_READ, TXN_WRITE, TXN_NESTED };
+
+struct vf_txn {
+	struct vf_store *store;
+	MDB_txn *mdb;
+	enum txn_kind kind;
+	struct vf_txn *parent;           /* of a nested one */
+	struct vf_txn *next;             /* in the list of idle readers */
+	int trouble;                     /* first code of LMDB that spoils a write; 0 */
+	uint64_t changes, bytes;         /* put or deleted so far, in nested ones too */
+};
+
+struct vf_store {
+	char *dir;
+	bool read_only;
+
+	MDB_env *env;                    /* NULL only after a failed reopening, until the next try */
+	MDB_dbi tables[VF_TABLES];
+	size_t map_bytes;
+
+	pthread_mutex_t gate;
+	pthread_cond_t drained;          /* readers is 0 */
+	pthread_cond_t reopened;         /* shut is false */
+	unsigned readers;
+	bool shut;
+	struct vf_txn *idle;
+	unsigned idle_count;
+
+	pthread_mutex_t writer;
+	bool map_full;                   /* the last write found no room: grow before the next; under `writer` */
+	bool stuck;                      /* the address space has no more: grow only when there is no other way; under `writer` */
+
+	pthread_mutex_t queue_lock;
+	struct vf_job *queue, **queue_end;
+	bool led;                        /* a thread is leading a group */
+};
+
+/* ---- fault.c ---- */
+/* Fills err for a code of LMDB or of the system. */
+int vf_store_fault(const struct vf_store *store, int code, const char *doing, struct vf_err *err);
+/* The same inside a transaction, which remembers what spoils it. */
+int vf_txn_fault(struct vf_txn *txn, int code, const char *doing, struct vf_err *err);
+
+/* ---- env.c ---- */
+const char *vf_table_name(enum vf_table table);
+/* With `writer` held and no reader inside: closes the environment and opens it with `map_bytes`, or as near to it as the address space
+ * allows. */
+int vf_env_reopen(struct vf_store *store, size_t map_bytes, struct vf_err *err);
+/* With `writer` held: makes the map larger in good time; waits for readers only when the last write has found it full. */
+int vf_env_make_room(struct vf_store *store, struct vf_err *err);
+/* With `writer` held: after MDB_PANIC. */
+int vf_env_heal(struct vf_store *store, struct vf_err *err);
+/* With `writer` held: what a failed write means. LMDB says EIO when a write was cut short, as a disk does that has just become full. */
+int vf_env_write_code(const struct vf_store *store, int code);
+
+/* ---- gate.c ---- */
+/* Counts a reader in; *idle is a reset transaction to renew, or NULL. False, and not counted, when there is no environment. */
+bool vf_gate_enter(struct vf_store *store, struct vf_txn **idle);
+/* Counts it out; a non-NULL txn is kept for the next one. */
+void vf_gate_leave(struct vf_store *store, struct vf_txn *txn);
+/* Shut with no reader inside and the gate held: true. `patient`: waits for readers, else only looks. */
+bool vf_gate_shut(struct vf_store *store, bool patient);
+void vf_gate_open(struct vf_store *store);
+/* Frees the idle readers; the gate is held. */
+void vf_gate_drop_idle(struct vf_store *store);
+
+/* ---- txn.c ---- */
+/* With `writer` held: begins a write in *txn, which the caller owns. */
+int vf_txn_begin_write(struct vf_store *store, struct vf_txn *txn, struct vf_err *err);
+/* Commits or fails; the transaction has ended either way. *map_full: run again, there will be room. */
+int vf_txn_finish_write(struct vf_txn *txn, bool *map_full, struct vf_err *err);
+
+#endif

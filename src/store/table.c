@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#include "store_internal.h"
+
+#include <errno.h>
+
+static MDB_val lend(struct vf_span s)
+{
+	/* LMDB only reads what it is given. */
+	return (MDB_val){ s.len, s.data ? (void *)(uintptr_t)s.data : "" };
+}
+
+static void count_change(struct vf_txn *txn, size_t bytes)
+{
+	for (; txn; txn = txn->parent) {
+		txn->changes++;
+		txn->bytes += bytes;
+	}
+}
+
+static MDB_dbi dbi_of(const struct vf_txn *txn, enum vf_table table)
+{
+	return txn->store->tables[table];
+}
+
+static int fault_in(struct vf_txn *txn, int code, const char *verb, enum vf_table table, struct vf_err *err)
+{
+	vf_txn_fault(txn, code, verb, err);
+	return vf_wrap(err, "table %s", vf_table_name(table));
+}
+
+int vf_get(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span *value, struct vf_err *err)
+{
+	MDB_val k = lend(key), v;
+	int rc = mdb_get(txn->mdb, dbi_of(txn, table), &k, &v);
+
+	if (rc == MDB_NOTFOUND)
+		return 1;
+	if (rc)
+		return fault_in(txn, rc, "read a row", table, err);
+	*value = vf_span(v.mv_data, v.mv_size);
+	return 0;
+}
+
+int vf_get_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_span *value, struct vf_err *err)
+{
+	return vf_get(txn, table, vf_span(&key, sizeof key), value, err);
+}
+
+int vf_count(struct vf_txn *txn, enum vf_table table, uint64_t *rows, struct vf_err *err)
+{
+	MDB_stat stat;
+	int rc = mdb_stat(txn->mdb, dbi_of(txn, table), &stat);
+
+	if (rc)
+		return fault_in(txn, rc, "count the rows", table, err);
+	*rows = stat.ms_entries;
+	return 0;
+}
+
+int vf_put(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span value, struct vf_err *err)
+{
+	MDB_val k = lend(key), v = lend(value);
+	int rc = mdb_put(txn->mdb, dbi_of(txn, table), &k, &v, 0);
+
+	if (rc)
+		return fault_in(txn, rc, "write a row", table, err);
+	count_change(txn, key.len + value.len);
+	return 0;
+}
+
+int vf_put_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_span value, struct vf_err *err)
+{
+	return vf_put(txn, table, vf_span(&key, sizeof key), value, err);
+}
+
+int vf_reserve_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, size_t len, bool append, void **out, struct vf_err *err)
+{
+	MDB_val k = { sizeof key, &key }, v = { len, NULL };
+	int rc = mdb_put(txn->mdb, dbi_of(txn, table), &k, &v, MDB_RESERVE | (append ? MDB_APPEND : 0));
+
+	if (rc)
+		return fault_in(txn, rc, "write a row", table, err);
+	*out = v.mv_data;
+	count_change(txn, sizeof key + len);
+	return 0;
+}
+
+int vf_del(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_err *err)
+{
+	MDB_val k = lend(key);
+	int rc = mdb_del(txn->mdb, dbi_of(txn, table), &k, NULL);
+
+	if (rc == MDB_NOTFOUND)
+		return 1;
+	if (rc)
+		return fault_in(txn, rc, "delete a row", table, err);
+	count_change(txn, key.len);
+	return 0;
+}
+
+int vf_del_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_err *err)
+{
+	return vf_del(txn, table, vf_span(&key, sizeof key), err);
+}

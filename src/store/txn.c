@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#include "store_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- reading ---- */
+
+static int new_reader(struct vf_store *store, struct vf_txn **out)
+{
+	struct vf_txn *txn = calloc(1, sizeof *txn);
+
+	if (!txn)
+		return ENOMEM;
+	txn->store = store;
+	txn->kind = TXN_READ;
+	int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn->mdb);
+	if (rc) {
+		free(txn);
+		return rc;
+	}
+	*out = txn;
+	return 0;
+}
+
+/* A reader that was used before has its slot and its memory: it starts without a lock. Returns a code of LMDB. */
+static int start_reader(struct vf_store *store, struct vf_txn *idle, struct vf_txn **out)
+{
+	if (!idle)
+		return new_reader(store, out);
+	int rc = mdb_txn_renew(idle->mdb);
+	if (rc) {
+		mdb_txn_abort(idle->mdb);
+		free(idle);
+		return rc;
+	}
+	*out = idle;
+	return 0;
+}
+
+/* LMDB refuses readers too after a fatal write. A thread that has the writer's lock will see to it; otherwise do it here. */
+static int heal_for_reader(struct vf_store *store, struct vf_err *err)
+{
+	if (pthread_mutex_trylock(&store->writer))
+		return vf_store_fault(store, MDB_PANIC, "read", err);
+	int rc = vf_env_heal(store, err);
+	pthread_mutex_unlock(&store->writer);
+	return rc;
+}
+
+int vf_txn_read(struct vf_store *store, struct vf_txn **out, struct vf_err *err)
+{
+	for (bool healed = false;; healed = true) {
+		struct vf_txn *idle;
+		int rc = MDB_PANIC;
+		if (vf_gate_enter(store, &idle)) {
+			rc = start_reader(store, idle, out);
+			if (rc == 0)
+				return 0;
+			vf_gate_leave(store, NULL);
+		}
+		if (rc != MDB_PANIC || healed)
+			return vf_store_fault(store, rc, "read", err);
+		rc = heal_for_reader(store, err);
+		if (rc)
+			return rc;
+	}
+}
+
+/* ---- writing ---- */
+
+int vf_txn_begin_write(struct vf_store *store, struct vf_txn *txn, struct vf_err *err)
+{
+	int rc = 0;
+
+	*txn = (struct vf_txn){ .store = store, .kind = TXN_WRITE };
+	if ((!store->env && (rc = vf_env_heal(store, err))) || (rc = vf_env_make_room(store, err)))
+		return rc;
+	rc = mdb_txn_begin(store->env, NULL, 0, &txn->mdb);
+	if (rc == MDB_PANIC) {
+		rc = vf_env_heal(store, err);
+		if (rc)
+			return rc;
+		rc = mdb_txn_begin(store->env, NULL, 0, &txn->mdb);
+	}
+	return rc ? vf_store_fault(store, rc, "write", err) : 0;
+}
+
+int vf_txn_finish_write(struct vf_txn *txn, bool *map_full, struct vf_err *err)
+{
+	int rc = txn->trouble;
+
+	/* A spoiled transaction would refuse to commit with a poorer word for it. */
+	if (rc)
+		mdb_txn_abort(txn->mdb);
+	else
+		rc = mdb_txn_commit(txn->mdb);
+	txn->mdb = NULL;
+	*map_full = rc == MDB_MAP_FULL;
+	if (*map_full)
+		txn->store->map_full = true;
+	return rc ? vf_store_fault(txn->store, vf_env_write_code(txn->store, rc), "commit", err) : 0;
+}
+
+int vf_txn_write(struct vf_store *store, struct vf_txn **out, struct vf_err *err)
+{
+	if (store->read_only)
+		return vf_fail(err, EROFS, "%s is open for reading only", store->dir);
+	struct vf_txn *txn = malloc(sizeof *txn);
+	if (!txn)
+		return vf_oom(err);
+	pthread_mutex_lock(&store->writer);
+	int rc = vf_txn_begin_write(store, txn, err);
+	if (rc) {
+		pthread_mutex_unlock(&store->writer);
+		free(txn);
+		return rc;
+	}
+	*out = txn;
+	return 0;
+}
+
+int vf_txn_nested(struct vf_txn *parent, struct vf_txn **out, struct vf_err *err)
+{
+	struct vf_txn *txn = calloc(1, sizeof *txn);
+
+	if (!txn)
+		return vf_oom(err);
+	txn->store = parent->store;
+	txn->kind = TXN_NESTED;
+	txn->parent = parent;
+	int rc = mdb_txn_begin(parent->store->env, parent->mdb, 0, &txn->mdb);
+	if (rc) {
+		free(txn);
+		return vf_txn_fault(parent, rc, "write", err);
+	}
+	*out = txn;
+	return 0;
+}
+
+static int commit_nested(struct vf_txn *txn, struct vf_err *err)
+{
+	int rc = mdb_txn_commit(txn->mdb);
+
+	txn->mdb = NULL;
+	return rc ? vf_txn_fault(txn, rc, "commit", err) : 0;
+}
+
+int vf_txn_commit(struct vf_txn **txn, struct vf_err *err)
+{
+	struct vf_txn *t = *txn;
+	bool map_full;
+	int rc = t->kind == TXN_NESTED ? commit_nested(t, err) : vf_txn_finish_write(t, &map_full, err);
+
+	if (t->kind == TXN_WRITE)
+		pthread_mutex_unlock(&t->store->writer);
+	free(t);
+	*txn = NULL;
+	return rc;
+}
+
+void vf_txn_end(struct vf_txn **txn)
+{
+	struct vf_txn *t = *txn;
+
+	if (!t)
+		return;
+	*txn = NULL;
+	if (t->kind == TXN_READ) {
+		mdb_txn_reset(t->mdb);
+		vf_gate_leave(t->store, t);
+		return;
+	}
+	if (t->trouble == MDB_MAP_FULL)
+		t->store->map_full = true;
+	mdb_txn_abort(t->mdb);
+	if (t->kind == TXN_WRITE)
+		pthread_mutex_unlock(&t->store->writer);
+	free(t);
+}
