@@ -12,6 +12,7 @@ struct vf_question {
 	uint32_t nvectors, dim;
 	bool many;                         /* queryVectors: the answer is {"results": [...]} */
 	struct vf_span key;                /* len 0: none */
+	struct vf_span *keys; size_t nkeys;/* the records of these keys, in this order, without those that are not there; 0: none */
 	struct vf_filter *filter;          /* NULL: none */
 	struct vf_span prefix, start_after;/* len 0: none */
 	bool has_top_k;
@@ -25,8 +26,10 @@ struct vf_question {
 	struct vf_target target;
 };
 
-/* Strict: an unknown field, a value of the wrong type, fields that exclude one another (two of queryVector, queryVectors, key; startAfter with a vector), a vector of the
- * wrong dimension, not finite, or zero under cosine, a filter that filter.h refuses: EINVAL. Lives in the arena, which must outlive it; `value` too. */
+/* Strict: an unknown field, a value of the wrong type, fields that exclude one another (two of queryVector, queryVectors, key, keys;
+ * startAfter with a vector; ef with recall; keys with what selects), maxDistance without a vector, a vector of the wrong dimension, not
+ * finite, or zero under cosine, a filter that filter.h refuses: EINVAL. A listing may say maxResults for topK and nextToken for
+ * startAfter. Lives in the arena, which must outlive it; `value` too. */
 int vf_question_from_value(const struct vf_value *value, enum vf_format format, const struct vf_config *config, const char *index,
                            struct vf_arena *arena, struct vf_question *out, struct vf_err *err);
 
