@@ -19,9 +19,10 @@ struct vf_config {
 
 void vf_config_init(struct vf_config *config);         /* the defaults */
 void vf_config_free(struct vf_config *config);
+/* `to` holds nothing before. */
 int vf_config_copy(struct vf_config *to, const struct vf_config *from, struct vf_err *err);
 /* Changes what `text` names and keeps the rest; on failure nothing is changed. EINVAL with the line: unknown key, bad value,
- * no '=', a key twice with different values, a [section]. */
+ * no '=', a key twice with different values, a [section]. Several non_filterable lines in one text add up. EFBIG past VF_CONFIG_BYTES_MAX. */
 int vf_config_change(struct vf_config *config, struct vf_span text, struct vf_err *err);
 /* The whole effective config, each line with its comment; vf_config_change of it changes nothing. */
 int vf_config_render(const struct vf_config *config, struct vf_buf *out, struct vf_err *err);
