@@ -24,6 +24,8 @@ struct vf_settings {
 	struct vf_config config;
 };
 
+#define VF_EFFORT_STEPS 32u
+
 struct vf_index {
 	struct vf_store *store;
 	char *dir;                         /* of the store, for spools */
@@ -35,20 +37,42 @@ struct vf_index {
 	struct vf_settings *settings;
 
 	_Atomic uint64_t version;
+	/* What a question with a filter holds its snapshot against: serials below were told to the graph; how many slots have died since the start
+	 * (counted before the graph is told). */
+	_Atomic uint64_t published_serial, deaths;
 
 	/* The graph: NULL until first needed. A holder of graph_lock (shared) may use it and the pointer stays; it is loaded, swapped or
-	 * dropped under the exclusive lock only. */
+	 * dropped under the exclusive lock only, and only in the committer's turn: the committer itself needs no lock to use it. The lock
+	 * prefers writers, so a thread that holds it shared must not take it again. */
 	pthread_rwlock_t graph_lock;
 	struct vf_graph *graph;
 	struct vf_graph_keeper *keeper;    /* memory.c: checkpoint state, load progress */
 
 	atomic_uint ef;                    /* effort.c: what reaches the recall target; 0 not measured yet */
 	_Atomic double recall_measured;    /* negative: not measured yet */
+	atomic_uint effort_ppm[VF_EFFORT_STEPS];   /* recall in parts of a million that each step of effort.c reaches; 0 not measured */
 
-	/* Counters of the committer, loaded at open; only the committer writes them. */
-	uint64_t next_serial, next_ino, next_version;
 	_Atomic uint64_t unlisted_keys;    /* file name would pass 255 bytes */
+
+	/* The committer's, touched in its turn only. */
+	unsigned inflight;                 /* jobs that wrote and are not done: their slots are taken and not published yet */
+	unsigned config_pending;           /* of those, the ones that change the config */
+	bool graph_broken;                 /* memory could not follow disk: dropped, and loaded again, when nothing is in flight */
+
+	/* linkers.c, under its lock */
+	struct vf_index *ring_next;
+	bool in_ring;
+	bool forgotten;
+	unsigned workers;
+	uint64_t wakes;
+	int64_t due_ns;                    /* monotonic; INT64_MAX: no work */
 };
+
+/* ---- index.c ---- */
+/* A word for the operator: "index NAME: ...". */
+void vf_index_warn(struct vf_index *index, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* EINVAL for a format newer than this program, EIO for no format at all. */
+int vf_format_check(struct vf_txn *txn, struct vf_err *err);
 
 /* ---- settings.c ---- */
 struct vf_settings *vf_settings_hold(struct vf_index *index);
@@ -57,7 +81,22 @@ int vf_settings_load(struct vf_index *index, struct vf_err *err);
 /* "docs" for messages, copied into out[256]. */
 void vf_index_name(struct vf_index *index, char out[256]);
 
+/* The config as a transaction sees it. */
+int vf_config_of_txn(struct vf_txn *txn, struct vf_config *out, struct vf_err *err);
+/* Puts `config` in place of the current one, and takes it (left empty, also on failure). */
+int vf_settings_replace(struct vf_index *index, struct vf_config *config, struct vf_err *err);
+
 /* ---- rows.c: see doc/FORMAT.md ---- */
+#define VF_META_FORMAT     "format"
+#define VF_META_CONFIG     "config"
+#define VF_META_COUNTERS   "counters"
+#define VF_META_QUANT      "quant"
+#define VF_META_CHECKPOINT "checkpoint"
+#define VF_META_EFFORT     "effort"
+
+struct vf_counters { uint64_t next_serial, next_ino, next_version, unlisted_keys; };
+int vf_counters_get(struct vf_txn *txn, struct vf_counters *out, struct vf_err *err);
+int vf_counters_put(struct vf_txn *txn, const struct vf_counters *counters, struct vf_err *err);
 #define VF_KEY_ROW_MAX   479u          /* keys up to this many bytes are their own row key */
 #define VF_KEY_ROW_HEAD  464u          /* longer ones: these first bytes, then the 16 bytes of their XXH3-128 */
 
@@ -69,6 +108,10 @@ struct vf_record_row {
 	uint32_t slot, dim;
 	struct vf_span key, metadata;      /* lent, as the bytes they came from */
 };
+uint64_t vf_load_u64(const void *p);
+uint32_t vf_load_u32(const void *p);
+void vf_store_u64(void *p, uint64_t v);
+void vf_store_u32(void *p, uint32_t v);
 /* out has room for VF_KEY_ROW_HEAD + 16 bytes; returns the span of it. */
 struct vf_span vf_key_row_name(struct vf_span key, uint8_t *out);
 void vf_key_row_encode(const struct vf_key_row *row, uint8_t out[16]);
@@ -82,6 +125,13 @@ int vf_row_of_key(struct vf_txn *txn, struct vf_span key, struct vf_key_row *out
 int vf_row_of_serial(struct vf_txn *txn, uint64_t serial, struct vf_record_row *out, struct vf_err *err);
 /* The vector's bytes, lent, aligned to 2 only; EIO when its length is not dim * 4. */
 int vf_vector_of_serial(struct vf_txn *txn, uint64_t serial, uint32_t dim, struct vf_span *out, struct vf_err *err);
+
+/* read.c: the vector of a record, lent, its checksum verified; EIO with the key. */
+int vf_vector_checked(struct vf_txn *txn, uint64_t serial, const struct vf_record_row *row, struct vf_span *vector, struct vf_err *err);
+
+/* ---- saved.c ---- */
+/* EIO when the checksum of the row of a saved question does not hold; its inode number. */
+int vf_saved_row_check(struct vf_span row, uint64_t *ino, struct vf_err *err);
 
 /* ---- postings.c ---- */
 /* A set of (term, slot) pairs to add or take away, gathered over a batch so that each container is written once a transaction. */
@@ -100,25 +150,38 @@ struct vf_postings_reader { struct vf_txn *txn; struct vf_posting_source source;
 void vf_postings_reader_init(struct vf_postings_reader *reader, struct vf_txn *txn);
 
 /* ---- memory.c ---- */
-/* The graph, loaded when it was not, with graph_lock held shared: vf_graph_release when done. */
+int vf_keeper_new(struct vf_graph_keeper **out, struct vf_err *err);
+void vf_keeper_free(struct vf_graph_keeper **keeper);
+/* The graph, loaded when it was not, with graph_lock held shared: vf_graph_release when done. NULL, and the lock held all the same, while the
+ * index has no dimension. Not to be nested. On failure nothing is held. */
 int vf_graph_hold(struct vf_index *index, struct vf_graph **out, struct vf_err *err);
 void vf_graph_release(struct vf_index *index);
 /* True when the graph is small enough that a scan of exact float32 codes answers (no links are made). */
 bool vf_graph_is_flat(const struct vf_graph *graph);
-/* Called by the committer after slots were published: grows a flat graph into a linked one, wakes the linkers. */
+/* In the committer's turn: loads the graph, as `txn` sees the index, when it is not. Nothing that changes slots may be in flight. */
+int vf_memory_load(struct vf_index *index, struct vf_txn *txn, struct vf_err *err);
+/* In the committer's turn, before up to `coming` vectors are added: when they make the graph too large to be flat, it is made a linked one.
+ * `vector` gives the i-th of them (NULL: it is none), for the quantizer to be fitted to. */
+int vf_memory_make_room(struct vf_index *index, struct vf_txn *txn, uint64_t coming,
+                        const float *(*vector)(void *ctx, uint64_t i), void *ctx, struct vf_err *err);
+/* Called by the committer when nothing is in flight any more: drops a broken graph, grows a flat one into a linked one, wakes the linkers. */
 void vf_memory_published(struct vf_index *index);
+/* In the committer's turn: forgets the graph; the next who needs it loads it. */
+void vf_memory_drop(struct vf_index *index);
+/* -1 not loaded, 0 to 99 loading, 100 loaded. */
+int vf_memory_loaded_percent(struct vf_index *index);
+/* Called by a linker thread: a slice of work. Returns after how many ns there is more: 0 now, INT64_MAX when there is none. */
+int64_t vf_memory_work(struct vf_index *index);
 
 /* ---- linkers.c ---- */
 /* Tells the threads that this index has work (pending slots, a sweep, a checkpoint). */
 void vf_linkers_wake(struct vf_linkers *linkers, struct vf_index *index);
 /* Waits until no thread works on the index, and forgets it. */
 void vf_linkers_forget(struct vf_linkers *linkers, struct vf_index *index);
-/* memory.c, called by a linker thread: a slice of work; true when there is more. */
-bool vf_memory_work(struct vf_index *index);
 
 /* ---- effort.c ---- */
-/* The ef for a question: its own, or the smallest known to reach its recall, or the index's. */
-uint32_t vf_effort_for(struct vf_index *index, const struct vf_question *question, uint64_t top_k);
+/* The ef for a question: its own, or the smallest known to reach its recall (or else the config's) for top_k neighbours. */
+uint32_t vf_effort_for(struct vf_index *index, const struct vf_config *config, const struct vf_question *question, uint64_t top_k);
 /* Called by a linker thread when linking has come to rest: sampled vectors asked exactly and through the graph. */
 int vf_effort_measure(struct vf_index *index, struct vf_err *err);
 

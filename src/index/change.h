@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* change.h - changing records inside one write transaction, and letting memory follow once it is on disk.
+ *
+ * A change is one job of a group commit. Its `write` puts rows and gathers what the graph has to be told; when the transaction is on
+ * disk, and only then, the graph is told, in the same order. An attempt may be repeated: whatever an attempt left is taken back at the
+ * start of the next. */
+#ifndef VECFS_INDEX_CHANGE_H
+#define VECFS_INDEX_CHANGE_H
+
+#include "index_internal.h"
+
+/* What the graph is told: a slot filled, or a slot that died. The vector is the caller's and lives until the job is done. */
+struct vf_effect {
+	bool add;
+	uint32_t slot;
+	uint64_t serial;
+	const float *vector;
+};
+
+struct vf_change {
+	struct vf_index *index;
+	struct vf_txn *txn;
+	const struct vf_settings *settings;    /* those in force in this transaction */
+	struct vf_counters counters;           /* as of this transaction, written at its end */
+	struct vf_postings_change *postings;
+	int64_t now_ns;
+	struct vf_buf scratch;                 /* a key or metadata that would die at the next put */
+	struct vf_effect *effects;
+	size_t neffects, cap;
+	bool inflight, holds_config;           /* counted in the index's counters of that name */
+};
+
+/* What a job does. `write` resets its own state at its start; `done` (may be NULL) follows disk, in the committer's turn. */
+struct vf_change_kind {
+	int (*write)(struct vf_change *change, void *ctx, struct vf_err *err);
+	void (*done)(void *ctx, bool ok);
+	void *ctx;
+	bool needs_graph;                      /* slots are taken or removed */
+};
+
+/* commit.c: one transaction. */
+int vf_change_commit(struct vf_index *index, const struct vf_change_kind *kind, struct vf_err *err);
+/* Until this job is done the config is not what memory says: others wait for it. */
+void vf_change_holds_config(struct vf_change *change);
+
+/* ---- change.c: the steps ---- */
+
+struct vf_put {
+	struct vf_span key, metadata;
+	const float *vector;
+	uint64_t vector_sum;
+	uint32_t dim;
+	bool if_absent;
+	int64_t mtime_ns;                      /* 0: now */
+};
+enum vf_put_result { VF_PUT_INSERTED, VF_PUT_REPLACED, VF_PUT_SKIPPED };
+
+int vf_change_put(struct vf_change *change, const struct vf_put *put, enum vf_put_result *result, struct vf_err *err);
+/* 0, 1: there is none. */
+int vf_change_remove(struct vf_change *change, struct vf_span key, struct vf_err *err);
+int vf_change_update(struct vf_change *change, struct vf_span key, const struct vf_update *update, struct vf_err *err);
+int vf_change_set_mtime(struct vf_change *change, struct vf_span key, int64_t mtime_ns, struct vf_err *err);
+/* 0, 1: no `from`; EEXIST. */
+int vf_change_rekey(struct vf_change *change, struct vf_span from, struct vf_span to, bool replace, struct vf_err *err);
+/* Every slot that `filter` selects, as the transaction sees it; *done counts them. */
+int vf_change_remove_matches(struct vf_change *change, const struct vf_filter *filter, uint64_t *done, struct vf_err *err);
+int vf_change_update_matches(struct vf_change *change, const struct vf_update *update, uint64_t *done, struct vf_err *err);
+/* The postings of every record, from one set of non-filterable fields to another. */
+int vf_change_reindex(struct vf_change *change, const struct vf_config *from, const struct vf_config *to, struct vf_err *err);
+
+/* True when the file name of a key would pass VF_FILE_NAME_BYTES_MAX. */
+bool vf_key_unlisted(struct vf_span key);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* commit.c - one change from its turn to its end: begun, written, published. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "change.h"
+#include "vecfs/clock.h"
+
+int vf_index_commit(struct vf_index *index, struct vf_job *job, struct vf_err *err)
+{
+	if (index->read_only)
+		return vf_fail(err, EROFS, "the store is open read-only");
+	return vf_commit(index->store, job, err);
+}
+
+struct writing {
+	struct vf_change change;
+	const struct vf_change_kind *kind;
+	bool again;                            /* not in this transaction, but in the next one */
+};
+
+/* ---- in the committer's turn, before the commit ---- */
+
+static void return_slots(struct vf_change *change)
+{
+	for (size_t i = change->neffects; i-- > 0;)
+		if (change->effects[i].add)
+			vf_graph_slot_return(change->index->graph, change->effects[i].slot);
+	change->neffects = 0;
+}
+
+static int begin(struct vf_change *change, struct vf_txn *txn, bool needs_graph, struct vf_err *err)
+{
+	struct vf_index *index = change->index;
+	int rc;
+
+	return_slots(change);
+	vf_postings_change_free(&change->postings);
+	if (needs_graph && (rc = vf_memory_load(index, txn, err)))
+		return rc;
+	if (!change->inflight)
+		index->inflight++;
+	change->inflight = true;
+	change->txn = txn;
+	change->settings = index->settings;
+	change->now_ns = vf_clock_real_ns();
+	if ((rc = vf_counters_get(txn, &change->counters, err)))
+		return rc;
+	return vf_postings_change_new(&change->postings, err);
+}
+
+static int write_change(void *ctx, struct vf_txn *txn, struct vf_err *err)
+{
+	struct writing *w = ctx;
+	int rc;
+
+	/* What memory says of the config is older than what this transaction holds. */
+	w->again = w->change.index->config_pending > (w->change.holds_config ? 1u : 0u);
+	if (w->again)
+		return vf_fail(err, EAGAIN, "the config is being changed");
+	if ((rc = begin(&w->change, txn, w->kind->needs_graph, err)) || (rc = w->kind->write(&w->change, w->kind->ctx, err)) ||
+	    (rc = vf_postings_write(w->change.postings, txn, err)))
+		return rc;
+	return vf_counters_put(txn, &w->change.counters, err);
+}
+
+void vf_change_holds_config(struct vf_change *change)
+{
+	if (!change->holds_config)
+		change->index->config_pending++;
+	change->holds_config = true;
+}
+
+/* ---- in the committer's turn, after it ---- */
+
+static int tell_graph(struct vf_graph *graph, const struct vf_effect *effect, struct vf_err *err)
+{
+	if (effect->add)
+		return vf_graph_add(graph, effect->slot, effect->serial, effect->vector, err);
+	vf_graph_remove(graph, effect->slot);
+	return 0;
+}
+
+static uint64_t count_deaths(const struct vf_change *change)
+{
+	uint64_t deaths = 0;
+
+	for (size_t i = 0; i < change->neffects; i++)
+		deaths += !change->effects[i].add;
+	return deaths;
+}
+
+/* Memory follows disk. What cannot follow is dropped and read again from disk by whoever needs it next. */
+static void publish(struct vf_change *change)
+{
+	struct vf_index *index = change->index;
+	struct vf_err err = VF_ERR_INIT;
+
+	atomic_fetch_add(&index->deaths, count_deaths(change));
+	for (size_t i = 0; i < change->neffects && !index->graph_broken; i++)
+		if (tell_graph(index->graph, &change->effects[i], &err)) {
+			vf_index_warn(index, "is loaded again: %s", err.text);
+			index->graph_broken = true;
+		}
+	change->neffects = 0;
+	atomic_store(&index->published_serial, change->counters.next_serial);
+	atomic_store(&index->unlisted_keys, change->counters.unlisted_keys);
+	atomic_fetch_add(&index->version, 1);
+}
+
+static void change_done(void *ctx, bool ok)
+{
+	struct writing *w = ctx;
+	struct vf_change *change = &w->change;
+	struct vf_index *index = change->index;
+
+	if (change->holds_config)
+		index->config_pending--;
+	change->holds_config = false;
+	if (ok)
+		publish(change);
+	else
+		return_slots(change);
+	if (w->kind->done)
+		w->kind->done(w->kind->ctx, ok);
+	if (change->inflight)
+		index->inflight--;
+	change->inflight = false;
+	if (index->inflight == 0)
+		vf_memory_published(index);
+}
+
+int vf_change_commit(struct vf_index *index, const struct vf_change_kind *kind, struct vf_err *err)
+{
+	struct writing w = { .change = { .index = index }, .kind = kind };
+	int rc;
+
+	do {
+		struct vf_job job = { .write = write_change, .done = change_done, .ctx = &w };
+		rc = vf_index_commit(index, &job, err);
+	} while (rc && w.again);
+	vf_postings_change_free(&w.change.postings);
+	vf_buf_free(&w.change.scratch);
+	free(w.change.effects);
+	return rc;
+}

@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT */
+/* memory.c - the graph of an index: loaded from disk, grown from flat to linked, dropped.
+ *
+ * A small index has a flat graph: exact float32 codes that every question scans. Past VF_FLAT_VECTORS_MAX vectors, or VF_FLAT_BYTES_MAX
+ * of them, a quantizer is fitted to a sample and the graph is made anew, with the same slots, to be linked. Few dimensions keep float
+ * codes: bytes would save nothing there. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "keeper.h"
+#include "vecfs/clock.h"
+
+#define VF_FLAT_VECTORS_MAX   4096u
+#define VF_FLAT_BYTES_MAX     (32u << 20)
+#define VF_FLOAT_CODE_DIM_MAX 32u
+#define VF_SAMPLE_VECTORS_MAX 20000u
+#define VF_SAMPLE_BYTES_MAX   (64u << 20)
+
+int vf_keeper_new(struct vf_graph_keeper **out, struct vf_err *err)
+{
+	struct vf_graph_keeper *keeper = calloc(1, sizeof *keeper);
+
+	*out = keeper;
+	if (!keeper)
+		return vf_oom(err);
+	pthread_mutex_init(&keeper->chores, NULL);
+	pthread_mutex_init(&keeper->loading, NULL);
+	atomic_store(&keeper->percent, -1);
+	return 0;
+}
+
+void vf_keeper_free(struct vf_graph_keeper **keeper)
+{
+	if (!*keeper)
+		return;
+	pthread_mutex_destroy(&(*keeper)->chores);
+	pthread_mutex_destroy(&(*keeper)->loading);
+	free(*keeper);
+	*keeper = NULL;
+}
+
+/* ---- flat or not ---- */
+
+static bool fits_flat(uint64_t vectors, uint32_t dim)
+{
+	return vectors <= VF_FLAT_VECTORS_MAX && vectors * dim * sizeof(float) <= VF_FLAT_BYTES_MAX;
+}
+
+bool vf_graph_is_flat(const struct vf_graph *graph)
+{
+	const struct vf_quant *quant = vf_graph_quant(graph);
+	struct vf_graph_counts counts;
+
+	if (quant->code != VF_CODE_F32)
+		return false;
+	vf_graph_counts(graph, &counts);
+	return counts.linked == 0 && fits_flat(counts.pending, quant->dim);
+}
+
+static enum vf_code code_for(uint64_t vectors, uint32_t dim)
+{
+	return fits_flat(vectors, dim) || dim <= VF_FLOAT_CODE_DIM_MAX ? VF_CODE_F32 : VF_CODE_U8;
+}
+
+/* ---- a sample to fit the quantizer to ---- */
+
+struct sample {
+	uint32_t dim;
+	size_t n, most;
+	float *rows;
+};
+
+static int sample_init(struct sample *sample, uint32_t dim, uint64_t of, struct vf_err *err)
+{
+	uint64_t most = VF_SAMPLE_BYTES_MAX / (dim * sizeof(float));
+
+	if (most > VF_SAMPLE_VECTORS_MAX)
+		most = VF_SAMPLE_VECTORS_MAX;
+	if (most > of)
+		most = of;
+	*sample = (struct sample){ .dim = dim, .most = most, .rows = malloc((most + 1) * dim * sizeof(float)) };
+	return sample->rows ? 0 : vf_oom(err);
+}
+
+static void sample_add(struct sample *sample, const void *vector)
+{
+	if (sample->n < sample->most)
+		memcpy(sample->rows + sample->n++ * sample->dim, vector, sample->dim * sizeof(float));
+}
+
+/* Every stride-th vector that the slot table names. */
+static int sample_stored(struct sample *sample, struct vf_txn *txn, uint64_t stride, struct vf_err *err)
+{
+	struct vf_span key, value, vector;
+	struct vf_scan *scan = NULL;
+	int rc = vf_scan_open_u64(txn, VF_T_SLOTS, 0, &scan, err);
+
+	for (uint64_t i = 0; rc == 0 && (rc = vf_scan_step(scan, &key, &value, err)) == 0; i++)
+		if (i % stride == 0 && value.len == 8 && (rc = vf_vector_of_serial(txn, vf_load_u64(value.data), sample->dim, &vector, err)) == 0)
+			sample_add(sample, vector.data);
+	vf_scan_close(&scan);
+	return rc < 0 ? rc : 0;
+}
+
+/* Vectors that are about to be put. */
+struct coming {
+	uint64_t n;
+	const float *(*vector)(void *ctx, uint64_t i);
+	void *ctx;
+};
+
+static void sample_coming(struct sample *sample, const struct coming *coming, uint64_t stride)
+{
+	for (uint64_t i = 0; i < coming->n; i += stride) {
+		const float *vector = coming->vector(coming->ctx, i);
+		if (vector)
+			sample_add(sample, vector);
+	}
+}
+
+static int fit(struct vf_quant *quant, enum vf_code code, const struct vf_config *config, struct vf_txn *txn, uint64_t stored,
+               const struct coming *coming, struct vf_err *err)
+{
+	struct sample sample;
+	int rc;
+
+	if (code == VF_CODE_F32)
+		return vf_quant_fit(quant, code, config->metric, config->dim, NULL, 0, err);
+	if ((rc = sample_init(&sample, config->dim, stored + coming->n, err)))
+		return rc;
+	uint64_t stride = sample.most ? (stored + coming->n + sample.most - 1) / sample.most : 1;
+	if ((rc = sample_stored(&sample, txn, stride, err)) == 0) {
+		sample_coming(&sample, coming, stride);
+		rc = vf_quant_fit(quant, code, config->metric, config->dim, sample.rows, sample.n, err);
+	}
+	free(sample.rows);
+	return rc;
+}
+
+/* ---- loading ---- */
+
+struct loading {
+	struct vf_index *index;
+	struct vf_txn *txn;
+	const struct vf_config *config;
+	struct vf_graph *graph;
+	float *vector;                     /* one, aligned */
+	uint64_t slots;                    /* expected */
+};
+
+static void progress(struct loading *l, int percent)
+{
+	atomic_store(&l->index->keeper->percent, percent);
+}
+
+static int expect_slots(struct loading *l, struct vf_err *err)
+{
+	struct vf_span key, value;
+	struct vf_scan *scan = NULL;
+	int rc = vf_scan_open_u64(l->txn, VF_T_SLOTS, 0, &scan, err);
+
+	while (rc == 0 && (rc = vf_scan_step(scan, &key, &value, err)) == 0) {
+		uint64_t slot = key.len == 8 ? vf_load_u64(key.data) : VF_SLOTS_MAX;
+		if (slot >= VF_SLOTS_MAX || value.len != 8)
+			rc = vf_fail(err, EIO, "a row of the slot table has a key of %zu and a value of %zu bytes, or a slot past %u", key.len,
+			             value.len, VF_SLOTS_MAX);
+		else
+			rc = vf_graph_expect(l->graph, (uint32_t)slot, vf_load_u64(value.data), err);
+	}
+	vf_scan_close(&scan);
+	return rc < 0 ? rc : 0;
+}
+
+/* A chunk that cannot be read is as good as none: its slots are filled from the vectors and linked again. */
+static int load_chunk(struct loading *l, uint64_t chunk, struct vf_span codes_row, struct vf_err *err)
+{
+	struct vf_span links_row, codes, links = vf_span(NULL, 0);
+	struct vf_err why = VF_ERR_INIT;
+	int rc = vf_get_u64(l->txn, VF_T_LINKS, chunk, &links_row, err);
+
+	if (rc < 0)
+		return rc;
+	if (chunk > UINT32_MAX || vf_chunk_open(codes_row, &codes) || (rc == 0 && vf_chunk_open(links_row, &links)))
+		why.code = EIO;
+	else
+		vf_graph_chunk_load(l->graph, (uint32_t)chunk, codes, links, &why);
+	if (why.code == ENOMEM)
+		return vf_oom(err);
+	if (why.code)
+		vf_index_warn(l->index, "chunk %llu of the graph is damaged, its vectors are linked again", (unsigned long long)chunk);
+	return 0;
+}
+
+static int load_chunks(struct loading *l, struct vf_err *err)
+{
+	uint64_t of = 1, done = 0;
+	struct vf_span key, value;
+	struct vf_scan *scan = NULL;
+	int rc;
+
+	if ((rc = vf_count(l->txn, VF_T_CODES, &of, err)) == 0)
+		rc = vf_scan_open_u64(l->txn, VF_T_CODES, 0, &scan, err);
+	while (rc == 0 && (rc = vf_scan_step(scan, &key, &value, err)) == 0) {
+		rc = load_chunk(l, vf_load_u64(key.data), value, err);
+		progress(l, (int)(90 * ++done / of));
+	}
+	vf_scan_close(&scan);
+	return rc < 0 ? rc : 0;
+}
+
+static int add_missing(void *ctx, uint32_t slot, uint64_t serial, struct vf_err *err)
+{
+	struct loading *l = ctx;
+	struct vf_span vector;
+	int rc = vf_vector_of_serial(l->txn, serial, l->config->dim, &vector, err);
+
+	if (rc == 1)
+		return vf_fail(err, EIO, "the vector of slot %u (serial %llu) is missing", slot, (unsigned long long)serial);
+	if (rc)
+		return rc;
+	memcpy(l->vector, vector.data, vector.len);
+	return vf_graph_add(l->graph, slot, serial, l->vector, err);
+}
+
+/* The quantizer that the chunks on disk were made with, when it is one that this graph can use. 0, 1 there is none. */
+static int saved_quant(struct vf_txn *txn, enum vf_code code, uint32_t dim, struct vf_quant *quant, struct vf_err *err)
+{
+	struct vf_err why = VF_ERR_INIT;
+	struct vf_span bytes;
+	int rc = vf_get(txn, VF_T_META, vf_span_str(VF_META_QUANT), &bytes, err);
+
+	if (rc)
+		return rc;
+	if (vf_quant_decode(quant, bytes, &why))
+		return why.code == ENOMEM ? vf_oom(err) : 1;
+	if (quant->code == code && quant->dim == dim)
+		return 0;
+	vf_quant_free(quant);
+	return 1;
+}
+
+static int fill(struct loading *l, const struct vf_quant *quant, bool chunks, struct vf_err *err)
+{
+	struct vf_graph_params params = { .metric = l->config->metric, .dim = l->config->dim, .m = l->config->m,
+	                                  .ef_construction = l->config->ef_construction };
+	int rc;
+
+	if ((rc = vf_graph_new(&params, quant, &l->graph, err)) || (rc = expect_slots(l, err)) || (chunks && (rc = load_chunks(l, err))))
+		return rc;
+	progress(l, 90);
+	return vf_graph_load_end(l->graph, add_missing, l, err);
+}
+
+/* A graph of what `txn` sees, made for `coming` more. *chunks says in and out whether those on disk belong to it. */
+static int make_graph(struct vf_index *index, struct vf_txn *txn, const struct vf_config *config, const struct coming *coming,
+                      struct vf_graph **out, bool *chunks, struct vf_err *err)
+{
+	struct loading l = { .index = index, .txn = txn, .config = config };
+	struct vf_quant quant = { .mean = NULL };
+	uint64_t stored;
+	int rc = vf_count(txn, VF_T_SLOTS, &stored, err);
+
+	if (rc)
+		return rc;
+	l.vector = malloc(config->dim * sizeof(float));
+	if (!l.vector)
+		return vf_oom(err);
+	enum vf_code code = code_for(stored + coming->n, config->dim);
+	rc = *chunks ? saved_quant(txn, code, config->dim, &quant, err) : 1;
+	*chunks = rc == 0;
+	if (rc == 1)
+		rc = fit(&quant, code, config, txn, stored, coming, err);
+	if (rc == 0 && (rc = fill(&l, &quant, *chunks, err)))
+		vf_graph_free(&l.graph);
+	*out = l.graph;
+	vf_quant_free(&quant);
+	free(l.vector);
+	return rc;
+}
+
+/* Puts a graph in place of the current one, NULL for none. In the committer's turn. */
+static void swap_graph(struct vf_index *index, struct vf_graph *graph, bool quant_saved)
+{
+	struct vf_graph_keeper *keeper = index->keeper;
+
+	pthread_rwlock_wrlock(&index->graph_lock);
+	struct vf_graph *old = index->graph;
+	index->graph = graph;
+	atomic_fetch_add(&keeper->generation, 1);
+	atomic_store(&keeper->quant_saved, quant_saved);
+	atomic_store(&keeper->linked_since, 0);
+	atomic_store(&keeper->measured_at, 0);
+	atomic_store(&keeper->checkpoint_ns, vf_clock_mono_ns());
+	pthread_rwlock_unlock(&index->graph_lock);
+	vf_graph_free(&old);
+}
+
+static int load(struct vf_index *index, struct vf_txn *txn, struct vf_err *err)
+{
+	static const struct coming nothing = { 0, NULL, NULL };
+	struct vf_settings *settings = vf_settings_hold(index);
+	struct vf_graph *graph = NULL;
+	bool chunks = true;
+	int rc = 0;
+
+	if (settings->config.dim) {
+		atomic_store(&index->keeper->percent, 0);
+		rc = make_graph(index, txn, &settings->config, &nothing, &graph, &chunks, err);
+		if (rc == 0)
+			swap_graph(index, graph, chunks);
+		atomic_store(&index->keeper->percent, -1);
+	}
+	vf_settings_release(settings);
+	if (rc) {
+		char name[256];
+		vf_index_name(index, name);
+		return vf_wrap(err, "load index %s", name);
+	}
+	if (graph && index->linkers)
+		vf_linkers_wake(index->linkers, index);
+	return 0;
+}
+
+int vf_memory_load(struct vf_index *index, struct vf_txn *txn, struct vf_err *err)
+{
+	return index->graph ? 0 : load(index, txn, err);
+}
+
+static int load_job(void *ctx, struct vf_txn *txn, struct vf_err *err)
+{
+	return vf_memory_load(ctx, txn, err);
+}
+
+static int load_read_only(struct vf_index *index, struct vf_err *err)
+{
+	struct vf_txn *txn = NULL;
+	int rc = 0;
+
+	pthread_mutex_lock(&index->keeper->loading);
+	if (!index->graph && (rc = vf_txn_read(index->store, &txn, err)) == 0)
+		rc = load(index, txn, err);
+	vf_txn_end(&txn);
+	pthread_mutex_unlock(&index->keeper->loading);
+	return rc;
+}
+
+/* ---- holding it ---- */
+
+static bool has_dimension(struct vf_index *index)
+{
+	struct vf_settings *settings = vf_settings_hold(index);
+	bool has = settings->config.dim != 0;
+
+	vf_settings_release(settings);
+	return has;
+}
+
+int vf_graph_hold(struct vf_index *index, struct vf_graph **out, struct vf_err *err)
+{
+	for (;;) {
+		pthread_rwlock_rdlock(&index->graph_lock);
+		*out = index->graph;
+		if (*out || !has_dimension(index))
+			return 0;
+		pthread_rwlock_unlock(&index->graph_lock);
+		struct vf_job job = { .write = load_job, .ctx = index };
+		int rc = index->read_only ? load_read_only(index, err) : vf_index_commit(index, &job, err);
+		if (rc)
+			return rc;
+	}
+}
+
+void vf_graph_release(struct vf_index *index)
+{
+	pthread_rwlock_unlock(&index->graph_lock);
+}
+
+int vf_memory_loaded_percent(struct vf_index *index)
+{
+	int percent = atomic_load(&index->keeper->percent);
+
+	if (percent >= 0)
+		return percent;
+	pthread_rwlock_rdlock(&index->graph_lock);
+	bool loaded = index->graph != NULL;
+	pthread_rwlock_unlock(&index->graph_lock);
+	return loaded ? 100 : -1;
+}
+
+/* ---- growing, dropping: in the committer's turn ---- */
+
+static int convert(struct vf_index *index, struct vf_txn *txn, const struct coming *coming, struct vf_err *err)
+{
+	struct vf_graph *graph = NULL;
+	bool chunks = false;
+	int rc = make_graph(index, txn, &index->settings->config, coming, &graph, &chunks, err);
+
+	if (rc == 0)
+		swap_graph(index, graph, false);
+	atomic_store(&index->keeper->percent, -1);
+	return rc;
+}
+
+static bool outgrown(const struct vf_graph *graph, uint64_t coming)
+{
+	const struct vf_quant *quant = vf_graph_quant(graph);
+	struct vf_graph_counts counts;
+
+	if (quant->code != VF_CODE_F32)
+		return false;
+	vf_graph_counts(graph, &counts);
+	return code_for(counts.pending + counts.linked + coming, quant->dim) != VF_CODE_F32;
+}
+
+int vf_memory_make_room(struct vf_index *index, struct vf_txn *txn, uint64_t n,
+                        const float *(*vector)(void *ctx, uint64_t i), void *ctx, struct vf_err *err)
+{
+	struct coming coming = { n, vector, ctx };
+
+	/* Slots that others have taken would be unknown to the new graph: it is made once they are published. */
+	if (!index->graph || index->inflight > 1 || !outgrown(index->graph, n))
+		return 0;
+	return convert(index, txn, &coming, err);
+}
+
+static void grow(struct vf_index *index)
+{
+	static const struct coming nothing = { 0, NULL, NULL };
+	struct vf_err err = VF_ERR_INIT;
+	struct vf_txn *txn = NULL;
+
+	if (vf_txn_read(index->store, &txn, &err) || convert(index, txn, &nothing, &err))
+		vf_index_warn(index, "it stays without links for now: %s", err.text);
+	vf_txn_end(&txn);
+}
+
+void vf_memory_drop(struct vf_index *index)
+{
+	swap_graph(index, NULL, false);
+}
+
+void vf_memory_published(struct vf_index *index)
+{
+	if (index->graph_broken)
+		vf_memory_drop(index);
+	index->graph_broken = false;
+	if (!index->graph)
+		return;
+	if (outgrown(index->graph, 0))
+		grow(index);
+	if (index->linkers)
+		vf_linkers_wake(index->linkers, index);
+}
