@@ -507,6 +507,23 @@ START_TEST(a_file_outgrows_its_map_and_nobody_hears_about_it)
 }
 END_TEST
 
+START_TEST(a_file_grows_after_its_directory_was_renamed)
+{
+	char renamed[80];
+
+	vf_store_map_first = 1 << 20;
+	begin();
+	snprintf(renamed, sizeof renamed, "%s.renamed", dir);
+	ck_assert_int_eq(rename(dir, renamed), 0);
+	ck_assert_int_eq(mkdir(dir, 0700), 0);
+	ck_ok(commit_big(0, 2000, &err));
+	check_big(2000);
+	ck_assert_int_eq(rmdir(dir), 0);
+	ck_assert_int_eq(rename(renamed, dir), 0);
+	end();
+}
+END_TEST
+
 static void *read_thread(void *arg)
 {
 	bool *stop = arg;
@@ -821,7 +838,7 @@ CHECK_MAIN("store",
 	rows_are_those_of_a_model_also_after_reopening, a_scan_starts_at_the_first_key_not_below_and_can_be_moved,
 	rows_can_be_deleted_under_a_scan, a_read_sees_one_moment, a_nested_part_is_taken_back_alone, a_key_has_1_to_511_bytes,
 	jobs_of_many_threads_commit_in_order_and_a_failing_one_is_taken_back_alone, a_file_outgrows_its_map_and_nobody_hears_about_it,
-	a_map_grows_among_readers, jobs_of_many_threads_commit_while_the_map_grows,
+	a_file_grows_after_its_directory_was_renamed, a_map_grows_among_readers, jobs_of_many_threads_commit_while_the_map_grows,
 	a_process_with_little_address_space_gets_a_smaller_map, a_full_disk_fails_the_commit_and_harms_nothing,
 	a_failed_sync_fails_the_commit_and_harms_nothing, a_failed_meta_page_fails_the_commit_and_the_store_goes_on,
 	what_is_no_store_is_refused_in_words, a_store_opened_for_reading_refuses_to_write,

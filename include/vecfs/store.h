@@ -35,6 +35,8 @@ struct vf_store_usage { uint64_t file_bytes, live_bytes, free_bytes; };
 /* Opens (create: also makes) the environment in the existing directory `dir`. ENOENT when there is none. One process at a time. */
 int vf_store_open(const char *dir, bool create, bool read_only, struct vf_store **out, struct vf_err *err);
 void vf_store_close(struct vf_store **store);
+/* A path of the directory that stays right when the directory is renamed: for temporary files. */
+const char *vf_store_dir(const struct vf_store *store);
 int vf_store_usage(struct vf_store *store, struct vf_store_usage *out, struct vf_err *err);
 /* A compacted copy of the environment into an existing, empty directory, synced. */
 int vf_store_copy(struct vf_store *store, const char *dir, struct vf_err *err);

@@ -50,7 +50,7 @@ static int try_open(const struct vf_store *store, size_t map_bytes, unsigned fla
 	if (rc)
 		return rc;
 	if ((rc = mdb_env_set_maxdbs(env, VF_TABLES)) || (rc = mdb_env_set_maxreaders(env, READERS_MAX)) ||
-	    (rc = mdb_env_set_mapsize(env, map_bytes)) || (rc = mdb_env_open(env, store->dir, flags, 0600))) {
+	    (rc = mdb_env_set_mapsize(env, map_bytes)) || (rc = mdb_env_open(env, vf_store_dir(store), flags, 0600))) {
 		mdb_env_close(env);
 		return rc;
 	}
@@ -104,7 +104,7 @@ static int mend_length(const struct vf_store *store, MDB_env *env)
 	if ((rc = mdb_env_info(env, &info)) || (rc = mdb_env_stat(env, &main_stat)))
 		return rc;
 	off_t need = (off_t)((info.me_last_pgno + 1) * main_stat.ms_psize);
-	data_path(store->dir, path);
+	data_path(vf_store_dir(store), path);
 	if (stat(path, &st))
 		return errno;
 	return st.st_size >= need || truncate(path, need) == 0 ? 0 : MDB_INVALID;
@@ -169,6 +169,25 @@ static void init_locks(struct vf_store *store)
 	pthread_condattr_destroy(&attr);
 }
 
+static int open_dir(struct vf_store *store, const char *dir, struct vf_err *err)
+{
+	store->dir = strdup(dir);
+	if (!store->dir)
+		return vf_oom(err);
+	store->dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (store->dir_fd < 0)
+		return vf_fail(err, errno, "cannot open %s: %s", dir, strerror(errno));
+	snprintf(store->path, sizeof store->path, "/proc/self/fd/%d", store->dir_fd);
+	if (access(store->path, X_OK))
+		store->path[0] = '\0';
+	return 0;
+}
+
+const char *vf_store_dir(const struct vf_store *store)
+{
+	return store->path[0] ? store->path : store->dir;
+}
+
 int vf_store_open(const char *dir, bool create, bool read_only, struct vf_store **out, struct vf_err *err)
 {
 	size_t size;
@@ -180,13 +199,11 @@ int vf_store_open(const char *dir, bool create, bool read_only, struct vf_store 
 	if (!store)
 		return vf_oom(err);
 	store->read_only = read_only;
+	store->dir_fd = -1;
 	store->queue_end = &store->queue;
 	init_locks(store);
-	store->dir = strdup(dir);
 	size_t map_bytes = size > vf_store_map_first / 4 ? 4 * size : vf_store_map_first;
-	if (!store->dir)
-		rc = vf_oom(err);
-	else if ((rc = open_whole(store, map_bytes, create, err)) == 0 && size == 0)
+	if ((rc = open_dir(store, dir, err)) == 0 && (rc = open_whole(store, map_bytes, create, err)) == 0 && size == 0)
 		rc = sync_dir(dir, err);
 	if (rc)
 		vf_store_close(&store);
@@ -209,6 +226,8 @@ void vf_store_close(struct vf_store **store)
 	pthread_cond_destroy(&s->reopened);
 	pthread_mutex_destroy(&s->writer);
 	pthread_mutex_destroy(&s->queue_lock);
+	if (s->dir_fd >= 0)
+		close(s->dir_fd);
 	free(s->dir);
 	free(s);
 	*store = NULL;
@@ -272,7 +291,7 @@ static bool is_full(const struct vf_store *store)
 	static const uint8_t zeros[1 << 16];
 	char path[PATH_MAX];
 	struct stat st;
-	int fd = open(data_path(store->dir, path), O_WRONLY | O_CLOEXEC);
+	int fd = open(data_path(vf_store_dir(store), path), O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return false;

@@ -40,7 +40,9 @@ struct vf_txn {
 };
 
 struct vf_store {
-	char *dir;
+	char *dir;                       /* as given, for messages */
+	int dir_fd;
+	char path[32];                   /* /proc/self/fd/N: right also after the directory was renamed; empty without /proc */
 	bool read_only;
 
 	MDB_env *env;                    /* NULL only after a failed reopening, until the next try */
