@@ -40,14 +40,15 @@ bool vf_filter_matches(const struct vf_filter *filter, const struct vf_value *me
 /* ---- terms: the sorted keys of postings ---- */
 #define VF_TERM_BYTES_MAX 480       /* longer values are cut and end in a hash */
 
-/* Calls emit for every term of the metadata: presence of each field and each value (of a list: each distinct element), and
- * the one term that every record has. Non-filterable fields have no terms. */
+/* Calls emit for every term of the metadata, each once: presence of each field, each value (of a list: each distinct element), that
+ * a list has several, and the one term that every record has. Non-filterable fields have no terms. No term is the beginning of
+ * another, so a key may go on behind its term (with a chunk number) and still sort as its term does. */
 int vf_terms_of(const struct vf_value *metadata, const struct vf_field_rule *rule,
                 int (*emit)(void *ctx, struct vf_span term, struct vf_err *err), void *ctx, struct vf_err *err);
 
 /* Where postings come from. */
 struct vf_posting_source {
-	/* The union of the postings of the terms in [from, to): into `out`. to.len 0: no end. */
+	/* The union of the postings of the terms in [from, to) is added to `out`. to.len 0: no end. from may lie behind to: nothing. */
 	int (*range)(void *ctx, struct vf_span from, struct vf_span to, vf_bitmap *out, struct vf_err *err);
 	/* The metadata of a slot, decoded into the arena, for the few values that were cut: 0, 1 (no such slot). */
 	int (*metadata)(void *ctx, uint32_t slot, struct vf_arena *arena, struct vf_value *out, struct vf_err *err);

@@ -63,4 +63,31 @@ const struct vf_filter *vf_filter_fold(struct vf_arena *arena, const struct vf_f
 /* Whether one scalar meets a leaf; for NOT_IN, whether it is one of the items. */
 bool vf_filter_meets(const struct vf_filter *leaf, const struct vf_value *scalar);
 
+/* ---- terms.c: doc/FORMAT.md has them byte by byte ---- */
+struct vf_term {
+	size_t len;
+	uint8_t bytes[VF_TERM_BYTES_MAX];
+};
+enum vf_term_type { VF_TERM_PRESENCE = 1, VF_TERM_BOOLEAN, VF_TERM_NUMBER, VF_TERM_STRING, VF_TERM_SEVERAL };
+#define VF_TERM_STRING_HEAD 192u       /* longer strings are cut after this many bytes and end in a hash */
+
+static inline struct vf_span vf_term_span(const struct vf_term *term) { return vf_span(term->bytes, term->len); }
+void vf_term_of_every(struct vf_term *out);
+/* What all terms of a field and type begin with; the term itself when the type is PRESENCE or SEVERAL. */
+void vf_term_of_type(struct vf_span field, enum vf_term_type type, struct vf_term *out);
+void vf_term_of_value(struct vf_span field, const struct vf_value *scalar, struct vf_term *out);
+/* What all terms of strings with this prefix begin with; of a prefix longer than VF_TERM_STRING_HEAD, that of its head and a cut behind. */
+void vf_term_of_prefix(struct vf_span field, struct vf_span prefix, struct vf_term *out);
+static inline bool vf_string_is_cut(struct vf_span s) { return s.len > VF_TERM_STRING_HEAD; }
+/* From a term to the end of all that begin with it. */
+void vf_term_step_over(struct vf_term *term);
+/* The value in a term, given what its field part takes: 0; 1 when it was cut; negative when it is no term. Strings are copied to the arena. */
+int vf_term_value(struct vf_span term, size_t field_len, struct vf_arena *arena, struct vf_value *out, struct vf_err *err);
+/* The string of a slot that a cut term stands for; EIO when the slot has none. */
+int vf_term_resolve(struct vf_span term, struct vf_span field, uint32_t slot, const struct vf_posting_source *source,
+                    struct vf_arena *arena, struct vf_value *out, struct vf_err *err);
+
+/* ---- bitmap.c ---- */
+int vf_bitmap_new(vf_bitmap **out, struct vf_err *err);
+
 #endif
