@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#include "catalog_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "vecfs/clock.h"
+#include "vecfs/log.h"
+#include "vecfs/name.h"
+
+/* Numbers met while loading: each directory has its own. */
+struct loading {
+	struct vf_catalog *catalog;
+	struct vf_dir *parent;
+	uint8_t *ids;              /* a bit each */
+	struct vf_dir **anew;      /* those that need a number and attributes; lent */
+	size_t anew_count, anew_cap;
+};
+
+static bool id_is_free(struct loading *loading, uint64_t id)
+{
+	uint8_t *byte = &loading->ids[id / 8], bit = (uint8_t)(1u << id % 8);
+	bool is_free = id != 0 && !(*byte & bit);
+
+	*byte |= bit;
+	return is_free;
+}
+
+static int add_anew(struct loading *loading, struct vf_dir *dir, struct vf_err *err)
+{
+	if (loading->anew_count == loading->anew_cap) {
+		size_t cap = loading->anew_cap ? 2 * loading->anew_cap : 8;
+		struct vf_dir **anew = realloc(loading->anew, cap * sizeof(struct vf_dir *));
+		if (!anew)
+			return vf_oom(err);
+		loading->anew = anew;
+		loading->anew_cap = cap;
+	}
+	loading->anew[loading->anew_count++] = dir;
+	return 0;
+}
+
+static struct vf_dir_attr own_attr(void)
+{
+	int64_t now = vf_clock_real_ns();
+
+	return (struct vf_dir_attr){ .uid = geteuid(), .gid = getegid(), .mode = 0700, .mtime_ns = now, .ctime_ns = now };
+}
+
+/* A lost .attr costs owner and mode, not the data: the directory becomes ours alone. A number that is there twice (somebody
+ * copied a directory within the store) is kept by the first. */
+static int load_dir(struct loading *loading, int fd, const char *name, struct vf_dir **out, struct vf_err *err)
+{
+	struct vf_dir_attr attr;
+	struct vf_err why = VF_ERR_INIT;
+	int rc = vf_attr_read(fd, ATTR_FILE, &attr, &why);
+	bool sound = rc == 0 && id_is_free(loading, attr.id);
+
+	if (rc) {
+		vf_log(LOG_WARNING, "%s: attributes of %s are %s: it gets new ones", loading->catalog->path, name,
+		       rc == -ENOENT ? "missing" : "damaged");
+		attr = own_attr();
+	}
+	struct vf_dir *dir = vf_dir_new(name, &attr);
+	if (!dir)
+		return vf_oom(err);
+	if ((!sound && (rc = add_anew(loading, dir, err))) || (rc = vf_dir_reserve(loading->parent, err))) {
+		vf_dir_free(&dir);
+		return rc;
+	}
+	vf_dir_attach(loading->parent, dir);
+	if (sound && attr.id >= loading->catalog->next_id)
+		loading->catalog->next_id = (uint32_t)attr.id + 1;
+	*out = dir;
+	return 0;
+}
+
+static int load_index(void *ctx, int at, const char *name, struct vf_err *err)
+{
+	struct loading *loading = ctx;
+	struct vf_err why;
+	struct vf_dir *dir;
+	struct stat st;
+
+	if (vf_dir_name_check(name, &why))
+		return 0;
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return vf_fail(err, errno, "cannot open %s/%s: %s", loading->parent->name, name, strerror(errno));
+	int rc = 0;
+	if (fstatat(fd, "data.mdb", &st, 0) == 0)
+		rc = load_dir(loading, fd, name, &dir, err);
+	else
+		vf_log(LOG_WARNING, "%s: %s/%s has no data and is left out", loading->catalog->path, loading->parent->name, name);
+	close(fd);
+	return rc;
+}
+
+static int load_bucket(void *ctx, int at, const char *name, struct vf_err *err)
+{
+	struct loading *loading = ctx;
+	struct vf_err why;
+	struct vf_dir *bucket;
+
+	if (vf_dir_name_check(name, &why) || strcmp(name, "lost+found") == 0)
+		return 0;
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return vf_fail(err, errno, "cannot open %s/%s: %s", loading->catalog->path, name, strerror(errno));
+	int rc = load_dir(loading, fd, name, &bucket, err);
+	if (rc == 0) {
+		struct vf_dir *root = loading->parent;
+		loading->parent = bucket;
+		rc = vf_disk_each_dir(fd, load_index, loading, err);
+		loading->parent = root;
+	}
+	close(fd);
+	return rc;
+}
+
+/* Only now, when every number in use is known. */
+static int give_ids(struct loading *loading, struct vf_err *err)
+{
+	struct vf_catalog *catalog = loading->catalog;
+
+	for (size_t i = 0; i < loading->anew_count; i++) {
+		char path[PATH_MAX];
+		uint32_t id;
+		int fd, rc = vf_id_take(catalog, &id, err);
+		if (rc || (rc = vf_dir_path(catalog, loading->anew[i], path, err)))
+			return rc;
+		loading->anew[i]->attr.id = id;
+		if (catalog->read_only)
+			continue;
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0)
+			return vf_fail(err, errno, "cannot open %s: %s", path, strerror(errno));
+		rc = vf_attr_write(fd, ATTR_FILE, &loading->anew[i]->attr, err);
+		close(fd);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int load_root(struct vf_catalog *catalog, struct vf_err *err)
+{
+	struct vf_dir_attr attr;
+	int rc = vf_attr_read(catalog->control_fd, "root", &attr, err);
+
+	if (rc) {
+		if (rc != -ENOENT)
+			vf_log(LOG_WARNING, "%s: attributes of the root are damaged: it gets new ones", catalog->path);
+		attr = own_attr();
+		attr.mode = 0755;
+		if (!catalog->read_only && (rc = vf_attr_write(catalog->control_fd, "root", &attr, err)))
+			return rc;
+	}
+	attr.id = 0;
+	catalog->root = vf_dir_new("", &attr);
+	return catalog->root ? 0 : vf_oom(err);
+}
+
+int vf_load_tree(struct vf_catalog *catalog, struct vf_err *err)
+{
+	struct loading loading = { .catalog = catalog, .ids = calloc((DIR_ID_MAX + 1) / 8, 1) };
+	int rc = loading.ids ? 0 : vf_oom(err);
+
+	if (rc || (rc = load_root(catalog, err)) || (rc = vf_id_load(catalog, err)))
+		goto out;
+	loading.parent = catalog->root;
+	if ((rc = vf_disk_each_dir(catalog->fd, load_bucket, &loading, err)) == 0)
+		rc = give_ids(&loading, err);
+out:
+	free(loading.anew);
+	free(loading.ids);
+	return rc;
+}
+
+/* ---- what was interrupted ---- */
+
+static int clean_new(void *ctx, int at, const char *name, struct vf_err *err)
+{
+	(void)ctx;
+	return strncmp(name, "new-", 4) == 0 ? vf_disk_remove_tree(at, name, err) : 0;
+}
+
+static int clean_trash(void *ctx, int at, const char *name, struct vf_err *err)
+{
+	(void)ctx;
+	return vf_disk_remove_tree(at, name, err);
+}
+
+int vf_load_clean(struct vf_catalog *catalog, struct vf_err *err)
+{
+	int rc = vf_disk_each_dir(catalog->control_fd, clean_new, NULL, err);
+
+	return rc ? rc : vf_disk_each_dir(catalog->trash_fd, clean_trash, NULL, err);
+}
