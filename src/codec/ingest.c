@@ -166,12 +166,11 @@ static void note_format(struct vf_ingest *ingest, enum vf_format format)
 	ingest->started = true;
 }
 
-static void begin_list(struct vf_ingest *ingest, uint64_t items)
+/* An empty list of msgpack, or one whose last element is there, ends without a further byte. */
+static void close_list(struct vf_ingest *ingest)
 {
-	ingest->state = LIST;
-	ingest->list_left = items;
-	ingest->list_first = true;
-	ingest->list_comma = false;
+	if (ingest->state == LIST && ingest->format == VF_MSGPACK && ingest->list_left == 0)
+		ingest->state = BETWEEN;
 }
 
 /* Takes the first byte of a list: all of its head, or the lead of a longer one. False: it begins none. */
@@ -182,12 +181,12 @@ bool vf_ingest_open_list(struct vf_ingest *ingest, struct vf_span *rest)
 	if (ingest->format == VF_JSON ? c != '[' : (c & 0xf0) != 0x90 && c != 0xdc && c != 0xdd)
 		return false;
 	ingest->list_start = ingest->offset;
-	begin_list(ingest, c & 0x0f);
-	if (c == 0xdc || c == 0xdd) {
-		ingest->state = LIST_HEAD;
-		ingest->list_left = 0;
-		ingest->list_head = c == 0xdc ? 2 : 4;
-	}
+	ingest->list_first = true;
+	ingest->list_comma = false;
+	ingest->list_head = c == 0xdc ? 2 : c == 0xdd ? 4 : 0;
+	ingest->list_left = ingest->list_head ? 0 : c & 0x0f;
+	ingest->state = ingest->list_head ? LIST_HEAD : LIST;
+	close_list(ingest);
 	skip(ingest, rest, 1);
 	return true;
 }
@@ -326,13 +325,6 @@ static int step(struct vf_ingest *ingest, struct vf_span *rest, struct vf_err *e
 	case NPY:         return step_npy(ingest, rest, err);
 	}
 	return 0;
-}
-
-/* An empty list of msgpack, or one whose last element is there, ends without a further byte. */
-static void close_list(struct vf_ingest *ingest)
-{
-	if (ingest->state == LIST && ingest->format == VF_MSGPACK && ingest->list_left == 0)
-		ingest->state = BETWEEN;
 }
 
 int vf_ingest_run(struct vf_ingest *ingest, struct vf_span *rest, struct vf_err *err)
