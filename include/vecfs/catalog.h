@@ -3,7 +3,8 @@
  *
  * STORE/BUCKET/INDEX/ holds one LMDB environment. Each bucket and index directory has a file `.attr` (text: id, uid, gid, mode,
  * times), so that owners and modes do not depend on what the host directory allows. Ids are never reused; they make inode
- * numbers. Creating, renaming and removing are atomic and durable: an index is removed by a rename into STORE/.trash. */
+ * numbers. Creating, renaming and removing are atomic and durable: an index is removed by a rename into STORE/.trash.
+ * All names and attributes are in memory: looking up and listing cost no disk. All calls but open and close may come from any thread. */
 #ifndef VECFS_CATALOG_H
 #define VECFS_CATALOG_H
 
@@ -16,8 +17,11 @@ struct vf_catalog;
 
 struct vf_catalog_options { bool read_only; bool create; unsigned linker_threads; };
 
-/* Takes the lock of the store: EBUSY with the pid of the owner. Finishes interrupted removals. */
+/* Takes the lock of the store: EBUSY with the pid of the owner. Finishes interrupted removals. ENOENT: no store there (create makes it, in
+ * a missing or an empty directory); EINVAL: something else is there, or a newer format. Starts threads: fork before, not after.
+ * Raises the soft limit of open files to the hard one. */
 int vf_catalog_open(const char *path, const struct vf_catalog_options *options, struct vf_catalog **out, struct vf_err *err);
+/* Everything held must have been released. */
 void vf_catalog_close(struct vf_catalog **catalog);
 const char *vf_catalog_path(const struct vf_catalog *catalog);
 int vf_catalog_statvfs(struct vf_catalog *catalog, struct statvfs *out, struct vf_err *err);
@@ -31,13 +35,14 @@ struct vf_dir_attr {
 /* index NULL: the bucket. ENOENT, EEXIST, ENOTEMPTY, EINVAL (name). */
 int vf_catalog_make(struct vf_catalog *catalog, const char *bucket, const char *index, uid_t uid, gid_t gid, mode_t mode, struct vf_err *err);
 int vf_catalog_remove(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_err *err);
-/* Buckets to buckets, indexes to indexes (also in another bucket). EEXIST when `to` is there and noreplace, ENOTEMPTY when it holds anything. */
+/* Buckets to buckets, indexes to indexes (also in another bucket). EEXIST when `to` is there and noreplace, ENOTEMPTY when it holds
+ * anything: an index a record or a saved question. */
 int vf_catalog_rename(struct vf_catalog *catalog, const char *bucket, const char *index, const char *to_bucket, const char *to_index,
                       bool noreplace, struct vf_err *err);
 int vf_catalog_attr(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_dir_attr *out, struct vf_err *err);
-/* bucket NULL: the root, which is kept too. */
+/* bucket NULL: the root, which is kept too. attr->id is ignored. */
 int vf_catalog_set_attr(struct vf_catalog *catalog, const char *bucket, const char *index, const struct vf_dir_attr *attr, struct vf_err *err);
-/* Names in byte order, after `after` (NULL: all); bucket NULL: the buckets. */
+/* Names in byte order, after `after` (NULL: all); bucket NULL: the buckets. emit returns 0 to go on, 1 to stop, and may call the catalog. */
 int vf_catalog_list(struct vf_catalog *catalog, const char *bucket, const char *after,
                     int (*emit)(void *ctx, const char *name, const struct vf_dir_attr *attr), void *ctx, struct vf_err *err);
 
