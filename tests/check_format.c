@@ -358,7 +358,7 @@ START_TEST(the_text_of_a_float32_has_no_more_digits_than_it_needs)
 }
 END_TEST
 
-START_TEST(random_float64_come_back_from_their_text)
+START_TEST(random_float64_come_back_from_their_shortest_text)
 {
 	struct vf_buf out = VF_BUF_INIT;
 	struct vf_err err = VF_ERR_INIT;
@@ -376,6 +376,10 @@ START_TEST(random_float64_come_back_from_their_text)
 		back = strtod((char *)out.data, &end);
 		if (memcmp(&back, &d, sizeof d) != 0 || *end || !strpbrk((char *)out.data, ".e"))
 			ck_abort_msg("%s instead of %.17g", (char *)out.data, d);
+		char text[40];
+		snprintf(text, sizeof text, "%.*e", digits_in((char *)out.data) > 1 ? digits_in((char *)out.data) - 2 : 16, d);
+		if (strtod(text, NULL) == d && d != 0 && digits_in((char *)out.data) > 1)
+			ck_abort_msg("%s: %s is shorter", (char *)out.data, text);
 	}
 	vf_buf_free(&out);
 }
@@ -440,6 +444,154 @@ START_TEST(an_emitter_nests_and_separates)
 		vf_emit_close(&e);
 	ck_fails(vf_emit_end(&e, &err), EINVAL);
 	vf_buf_free(&out);
+}
+END_TEST
+
+/* ---- lists of numbers, which both decoders read by a way of their own ---- */
+
+/* A float list with now and then something else in it, and what it must decode to. */
+static struct vf_value any_packed_list(struct vf_arena *arena, struct vf_buf *out)
+{
+	struct vf_value v = { .kind = VF_LIST, .count = below(300) };
+	uint32_t float64 = below(2), strange = below(3) ? 1000 : 30;
+	struct vf_emitter e;
+
+	v.items = vf_arena_alloc(arena, (v.count + 1) * sizeof *v.items);
+	vf_buf_clear(out);
+	vf_emit_begin(&e, VF_MSGPACK, out);
+	vf_emit_list(&e, v.count);
+	for (uint32_t i = 0; i < v.count; i++) {
+		struct vf_value *item = &v.items[i];
+		float f = (float)any_double();
+		*item = (struct vf_value){ .kind = VF_FLOAT, .real = float64 ? any_double() : (double)f };
+		if (below(strange) == 0)
+			*item = any_value(arena, 5);
+		vf_emit_value(&e, item);
+		if (item->kind == VF_FLOAT && !float64 && item->real == (double)f) {
+			/* as float32 */
+			uint32_t bits;
+			memcpy(&bits, &f, sizeof bits);
+			out->len -= 9;
+			uint8_t packed[] = { 0xca, (uint8_t)(bits >> 24), (uint8_t)(bits >> 16), (uint8_t)(bits >> 8), (uint8_t)bits };
+			struct vf_err err;
+			must(vf_buf_put(out, packed, sizeof packed, &err) == 0);
+		}
+	}
+	vf_emit_close(&e);
+	return v;
+}
+
+START_TEST(packed_lists_of_floats_are_read_whatever_stands_between)
+{
+	struct vf_arena arena = VF_ARENA_INIT;
+	struct vf_buf text = VF_BUF_INIT;
+	struct vf_err err = VF_ERR_INIT;
+	struct vf_value back;
+
+	seed = 41;
+	for (int i = 0; i < 3000; i++) {
+		struct vf_value v = any_packed_list(&arena, &text);
+		ck_ok(vf_value_decode(VF_MSGPACK, vf_buf_span(&text), &arena, &back, &err));
+		ck_assert(same(&v, &back));
+		uint32_t len = below((uint32_t)text.len);
+		uint8_t *cut = malloc(len + !len);
+		memcpy(cut, text.data, len);
+		ck_fails(vf_value_decode(VF_MSGPACK, vf_span(cut, len), &arena, &back, &err), EINVAL);
+		free(cut);
+		vf_arena_reset(&arena);
+	}
+	vf_buf_free(&text);
+	vf_arena_free(&arena);
+}
+END_TEST
+
+/* A JSON number of any look. */
+static void any_number_text(char *out)
+{
+	char *p = out;
+	uint32_t whole = below(4) ? below(3) : below(25), fraction = below(5) ? below(20) : below(40);
+
+	if (below(2))
+		*p++ = '-';
+	if (whole == 0 || below(10) == 0) {
+		*p++ = '0';
+	} else {
+		*p++ = (char)('1' + below(9));
+		while (--whole > 0)
+			*p++ = (char)('0' + below(10));
+	}
+	if (fraction) {
+		*p++ = '.';
+		for (uint32_t zeros = below(3) ? 0 : below(12); zeros > 0; zeros--)
+			*p++ = '0';
+		while (fraction-- > 0)
+			*p++ = (char)('0' + below(10));
+	}
+	if (below(3) == 0)
+		p += sprintf(p, "%c%s%u", below(2) ? 'e' : 'E', (const char *[]){ "", "+", "-" }[below(3)], below(4) ? below(30) : below(280));
+	*p = 0;
+}
+
+START_TEST(json_numbers_are_read_as_strtod_and_strtoll_read_them)
+{
+	struct vf_arena arena = VF_ARENA_INIT;
+	struct vf_err err = VF_ERR_INIT;
+	struct vf_value v;
+	int integers = 0;
+
+	seed = 42;
+	for (int i = 0; i < 500000; i++) {
+		char number[120], text[130];
+		any_number_text(number);
+		snprintf(text, sizeof text, "[%s]", number);
+		errno = 0;
+		long long whole = strtoll(number, NULL, 10);
+		bool integer = strpbrk(number, ".eE") == NULL;
+		int rc = vf_value_decode(VF_JSON, vf_span_str(text), &arena, &v, &err);
+		if (integer && errno == ERANGE) {
+			must(rc == -EINVAL && strstr(err.text, "too big"));
+			continue;
+		}
+		must(rc == 0 && v.count == 1 && v.items[0].kind == (integer ? VF_INT : VF_FLOAT));
+		if (integer)
+			must(v.items[0].integer == whole);
+		double d = strtod(number, NULL);
+		if (!integer && memcmp(&d, &v.items[0].real, sizeof d) != 0)
+			ck_abort_msg("%s read as %.17g", number, v.items[0].real);
+		integers += integer;
+		if (i % 1000 == 0)
+			vf_arena_reset(&arena);
+	}
+	ck_assert_int_gt(integers, 1000);
+	vf_arena_free(&arena);
+}
+END_TEST
+
+START_TEST(what_is_no_json_number_is_refused_in_a_list_too)
+{
+	static const char *const bad[] = { "01", "-", "+1", ".5", "5.", "1e", "1e+", "0x10", "1_0", "1 2", "Infinity", "-inf", "nan", "--1", "1.e3",
+	                                   "1,", ",1", "1,,2", "00", "-01", "1.2.3", "1e5e5", "1e400", "-1e400", "9223372036854775808",
+	                                   "99999999999999999999999", "1.5, 2.5,", "1.5 2.5", "\"", "1.5f", "1/2" };
+	struct vf_arena arena = VF_ARENA_INIT;
+	struct vf_err err = VF_ERR_INIT;
+	struct vf_value v;
+
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		char text[64];
+		snprintf(text, sizeof text, "[1.5, %s]", bad[i]);
+		ck_assert_msg(vf_value_decode(VF_JSON, vf_span_str(text), &arena, &v, &err) == -EINVAL, "%s", text);
+	}
+	vf_arena_free(&arena);
+}
+END_TEST
+
+START_TEST(lists_of_numbers_find_their_place_again)
+{
+	check_text("{\"a\":[1,2.5],\"b\":[],\"[3]\":\"[4,\\\"[5]\",\"c\":[[],[6],[\"x\",[7, -8]],{}]}",
+	           "{\"a\": [1, 2.5], \"b\": [], \"[3]\": \"[4,\\\"[5]\", \"c\": [[], [6], [\"x\", [7, -8]], {}]}");
+	check_text("[ 1 , 2\n,\t3 ]", "[1, 2, 3]");
+	check_text("[[[1],2],[3,[4]],[null,5]]", "[[[1], 2], [3, [4]], [null, 5]]");
+	check_text("[-0, 0, -0.0]", "[0, 0, -0.0]");
 }
 END_TEST
 
@@ -629,6 +781,10 @@ START_TEST(broken_json_is_refused_with_its_place)
 	REFUSE(VF_JSON, "\"\xc3(\"", 1, "decode byte");
 	REFUSE(VF_JSON, "\"\\ud800\"", 8, "Unicode");
 	REFUSE(VF_JSON, "{a: 1}", 2, "expected");
+	REFUSE(VF_JSON, "[[1, 2, 3], [4, 5, 6], x]", 24, "invalid token");
+	REFUSE(VF_JSON, "{\"a\": [1, 2, 3], \"a\": [4]}", 20, "duplicate");
+	REFUSE(VF_JSON, "[x, [1, 2, 3]]", 2, "invalid token");
+	REFUSE(VF_JSON, "[[1.5, 2, 1e999]]", 15, "overflow");
 }
 END_TEST
 
@@ -702,28 +858,44 @@ START_TEST(a_map_of_100000_names_has_its_one_duplicate_found)
 }
 END_TEST
 
-START_TEST(a_value_of_too_many_items_is_refused_before_it_is_built)
+/* "[" piece piece ... "]" */
+static int decode_many(const char *head, const char *piece, size_t n, size_t *arena_bytes, struct vf_err *why)
 {
-	uint32_t n = VF_VALUE_ITEMS_MAX + 1;
 	struct vf_buf text = VF_BUF_INIT;
 	struct vf_arena arena = VF_ARENA_INIT;
 	struct vf_err err = VF_ERR_INIT;
 	struct vf_value v;
+	size_t len = strlen(piece);
 
-	ck_ok(vf_buf_reserve(&text, 2 * (size_t)n + 16, &err));
-	memcpy(text.data, (uint8_t[]){ 0xdd, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n }, 5);
-	memset(text.data + 5, 1, n);
-	ck_fails(vf_value_decode(VF_MSGPACK, vf_span(text.data, n + 5), &arena, &v, &err), EINVAL);
-	ck_assert(strstr(err.text, "16777216 items"));
-	for (uint32_t i = 0; i < n; i++)
-		memcpy(text.data + 2 * (size_t)i, ",1", 2);
-	text.data[0] = '[';
-	text.data[2 * (size_t)n] = ']';
-	ck_fails(vf_value_decode(VF_JSON, vf_span(text.data, 2 * (size_t)n + 1), &arena, &v, &err), EINVAL);
-	ck_assert(strstr(err.text, "16777216 items"));
-	ck_assert_uint_eq(arena.bytes, 0);
+	ck_ok(vf_buf_put_str(&text, head, &err));
+	ck_ok(vf_buf_reserve(&text, len * n + 1, &err));
+	for (size_t i = 0; i < n; i++, text.len += len)
+		memcpy(text.data + text.len, piece, len);
+	if (head[0] == '[')
+		text.data[text.len - 1] = ']';
+	int rc = vf_value_decode(head[0] == '[' ? VF_JSON : VF_MSGPACK, vf_buf_span(&text), &arena, &v, why);
+	*arena_bytes = arena.bytes;
 	vf_buf_free(&text);
 	vf_arena_free(&arena);
+	return rc;
+}
+
+START_TEST(a_value_of_too_many_items_is_refused_before_it_is_built)
+{
+	struct vf_err err = VF_ERR_INIT;
+	size_t bytes;
+
+	ck_fails(decode_many("\xdd\x01\x01\x01\x01", "\x01", 0x01010101, &bytes, &err), EINVAL);
+	ck_assert(strstr(err.text, "16777216 items"));
+	ck_assert_uint_eq(bytes, 0);
+	ck_fails(decode_many("[", "1,", VF_VALUE_ITEMS_MAX + 1, &bytes, &err), EINVAL);
+	ck_assert(strstr(err.text, "16777216 numbers"));
+	ck_assert_uint_eq(bytes, 0);
+	ck_fails(decode_many("[", "\"\",", VF_JSON_ITEMS_MAX + 1, &bytes, &err), EINVAL);
+	ck_assert(strstr(err.text, "2097152 items"));
+	ck_fails(decode_many("[", "[],", VF_JSON_ITEMS_MAX / 2 + 1, &bytes, &err), EINVAL);
+	ck_assert(strstr(err.text, "2097152 items"));
+	ck_ok(decode_many("[", "1.5,", VF_JSON_ITEMS_MAX + 1, &bytes, &err));
 }
 END_TEST
 
@@ -762,8 +934,10 @@ END_TEST
 CHECK_MAIN("format",
 	a_random_value_comes_back_from_both_formats, msgpack_is_transcoded_to_what_the_tree_gives, json_is_written_in_one_form,
 	a_million_random_float32_come_back_from_their_text, float32_around_every_power_of_two_and_of_ten_come_back,
-	the_text_of_a_float32_has_no_more_digits_than_it_needs, random_float64_come_back_from_their_text,
+	the_text_of_a_float32_has_no_more_digits_than_it_needs, random_float64_come_back_from_their_shortest_text,
 	a_vector_is_a_list_of_float32_in_both_formats, an_emitter_nests_and_separates,
+	packed_lists_of_floats_are_read_whatever_stands_between, json_numbers_are_read_as_strtod_and_strtoll_read_them,
+	what_is_no_json_number_is_refused_in_a_list_too, lists_of_numbers_find_their_place_again,
 	a_value_ends_at_the_same_byte_whatever_the_pieces, a_value_cut_anywhere_is_incomplete_and_never_decodes,
 	white_space_before_json_belongs_to_it, json_that_cannot_be_completed_is_broken_at_once, the_format_is_told_by_the_first_byte,
 	broken_msgpack_is_refused_with_its_place, broken_json_is_refused_with_its_place, nesting_is_bounded,

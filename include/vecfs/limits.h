@@ -28,6 +28,7 @@
 /* requests */
 #define VF_VALUE_DEPTH_MAX       32u           /* nesting of one msgpack or JSON value */
 #define VF_VALUE_ITEMS_MAX       (16u << 20)   /* items of all its lists and maps together */
+#define VF_JSON_ITEMS_MAX        (2u << 20)    /* the same of JSON, but for lists of numbers */
 #define VF_RECORD_FILE_BYTES_MAX (4u << 20)    /* one record as a file, any format */
 #define VF_QUESTION_BYTES_MAX    (64u << 20)
 #define VF_QUESTION_VECTORS_MAX  10000u        /* of queryVectors */

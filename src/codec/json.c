@@ -1,27 +1,39 @@
 /* SPDX-License-Identifier: MIT */
-/* From JSON to values, by jansson. The scanner goes first: it bounds the nesting, and so the recursion here. */
+/* From JSON to values, by jansson, but for lists of numbers (number_lists.c). The scanner goes first: it bounds the nesting,
+ * and so the recursion here. */
 #include <errno.h>
 #include <jansson.h>
 
 #include "codec_internal.h"
 
-static int copy_value(const json_t *from, struct vf_arena *arena, struct vf_value *to);
+struct copy {
+	struct vf_arena *arena;
+	const struct vf_number_list *next;      /* of the lists that jansson sees as empty */
+};
 
-static int copy_string(struct vf_span from, struct vf_arena *arena, struct vf_span *to)
+static int copy_value(struct copy *copy, const json_t *from, struct vf_value *to);
+
+static int copy_string(struct copy *copy, struct vf_span from, struct vf_span *to)
 {
-	*to = vf_arena_copy(arena, from);
+	*to = vf_arena_copy(copy->arena, from);
 	return to->data ? 0 : -ENOMEM;
 }
 
-static int copy_list(const json_t *from, struct vf_arena *arena, struct vf_value *to)
+static int copy_list(struct copy *copy, const json_t *from, struct vf_value *to)
 {
 	size_t n = json_array_size(from);
 
-	to->items = n ? vf_arena_alloc(arena, n * sizeof *to->items) : NULL;
-	if (n && !to->items)
+	if (n == 0) {
+		to->count = copy->next->count;
+		to->items = copy->next->items;
+		copy->next++;
+		return 0;
+	}
+	to->items = vf_arena_alloc(copy->arena, n * sizeof *to->items);
+	if (!to->items)
 		return -ENOMEM;
 	for (; to->count < n; to->count++) {
-		int rc = copy_value(json_array_get(from, to->count), arena, &to->items[to->count]);
+		int rc = copy_value(copy, json_array_get(from, to->count), &to->items[to->count]);
 		if (rc)
 			return rc;
 	}
@@ -29,25 +41,25 @@ static int copy_list(const json_t *from, struct vf_arena *arena, struct vf_value
 }
 
 /* jansson keeps the order of the input, and has refused a name that stands twice. */
-static int copy_map(json_t *from, struct vf_arena *arena, struct vf_value *to)
+static int copy_map(struct copy *copy, json_t *from, struct vf_value *to)
 {
 	size_t n = json_object_size(from);
 
-	to->entries = n ? vf_arena_alloc(arena, n * sizeof *to->entries) : NULL;
+	to->entries = n ? vf_arena_alloc(copy->arena, n * sizeof *to->entries) : NULL;
 	if (n && !to->entries)
 		return -ENOMEM;
 	for (void *i = json_object_iter(from); i; i = json_object_iter_next(from, i)) {
 		struct vf_entry *entry = &to->entries[to->count++];
-		int rc = copy_string(vf_span_str(json_object_iter_key(i)), arena, &entry->name);
+		int rc = copy_string(copy, vf_span_str(json_object_iter_key(i)), &entry->name);
 		if (!rc)
-			rc = copy_value(json_object_iter_value(i), arena, &entry->value);
+			rc = copy_value(copy, json_object_iter_value(i), &entry->value);
 		if (rc)
 			return rc;
 	}
 	return 0;
 }
 
-static int copy_value(const json_t *from, struct vf_arena *arena, struct vf_value *to)
+static int copy_value(struct copy *copy, const json_t *from, struct vf_value *to)
 {
 	*to = (struct vf_value){ .kind = VF_NULL };
 	switch (json_typeof(from)) {
@@ -68,26 +80,27 @@ static int copy_value(const json_t *from, struct vf_arena *arena, struct vf_valu
 		return 0;
 	case JSON_STRING:
 		to->kind = VF_STRING;
-		return copy_string(vf_span(json_string_value(from), json_string_length(from)), arena, &to->bytes);
+		return copy_string(copy, vf_span(json_string_value(from), json_string_length(from)), &to->bytes);
 	case JSON_ARRAY:
 		to->kind = VF_LIST;
-		return copy_list(from, arena, to);
+		return copy_list(copy, from, to);
 	case JSON_OBJECT:
 		to->kind = VF_MAP;
-		return copy_map((json_t *)from, arena, to);
+		return copy_map(copy, (json_t *)from, to);
 	}
 	return 0;
 }
 
-/* Every item but the first of its container has a comma before it. Commas in strings are counted too: no value that is
- * of use comes near the limit. */
-static int check_items(struct vf_span bytes, struct vf_err *err)
+/* jansson takes up to 200 bytes for an item of three. Every item but the first of a list or map has a comma before it. Those in
+ * strings are counted too: no value that is of use comes near the limit. */
+static int check_items(struct vf_span text, struct vf_err *err)
 {
-	size_t commas = 0;
+	size_t items = 0;
 
-	for (size_t i = 0; i < bytes.len; i++)
-		commas += bytes.data[i] == ',';
-	return commas < VF_VALUE_ITEMS_MAX ? 0 : vf_fail(err, EINVAL, "value has more than %u items", VF_VALUE_ITEMS_MAX);
+	for (size_t i = 0; i < text.len; i++)
+		items += (text.data[i] == ',') + (text.data[i] == '[') + (text.data[i] == '{');
+	return items <= VF_JSON_ITEMS_MAX ? 0 : vf_fail_at(err, EINVAL, VF_PLACE_BYTE, 0, "JSON value has more than %u items besides numbers in lists",
+	                                                   VF_JSON_ITEMS_MAX);
 }
 
 static int check_shape(struct vf_span bytes, struct vf_err *err)
@@ -101,23 +114,47 @@ static int check_shape(struct vf_span bytes, struct vf_err *err)
 		return rc;
 	if (rc == VF_SCAN_MORE && !scanner.in_scalar)
 		return vf_fail_at(err, EINVAL, VF_PLACE_BYTE, bytes.len, "JSON value ends too early");
-	return check_items(bytes, err);
+	return 0;
+}
+
+/* Where a byte of what jansson saw stands in the whole text. */
+static uint64_t whole_place(const struct vf_number_lists *lists, uint64_t place)
+{
+	const struct vf_number_list *list = (const struct vf_number_list *)lists->lists.data;
+	uint64_t removed = 0;
+
+	for (size_t n = lists->lists.len / sizeof *list; n > 0 && list->at < place; n--, list++)
+		removed = list->removed;
+	return place + removed;
+}
+
+static int load(const struct vf_number_lists *lists, json_t **root, struct vf_err *err)
+{
+	json_error_t why;
+
+	*root = json_loadb((const char *)lists->text.data, lists->text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+	if (*root)
+		return 0;
+	if (json_error_code(&why) == json_error_out_of_memory)
+		return vf_oom(err);
+	return vf_fail_at(err, EINVAL, VF_PLACE_BYTE, whole_place(lists, (uint64_t)why.position), "JSON: %s", why.text);
 }
 
 int vf_json_decode(struct vf_span bytes, struct vf_arena *arena, struct vf_value *out, struct vf_err *err)
 {
-	json_error_t why;
-	int rc = check_shape(bytes, err);
+	struct vf_number_lists lists = { VF_BUF_INIT, VF_BUF_INIT, 0 };
+	json_t *root = NULL;
+	int rc;
 
-	if (rc)
-		return rc;
-	json_t *root = json_loadb((const char *)bytes.data, bytes.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
-	if (!root) {
-		if (json_error_code(&why) == json_error_out_of_memory)
-			return vf_oom(err);
-		return vf_fail_at(err, EINVAL, VF_PLACE_BYTE, (uint64_t)why.position, "JSON: %s", why.text);
+	if ((rc = check_shape(bytes, err)) == 0 && (rc = vf_number_lists_take(&lists, bytes, arena, err)) == 0 &&
+	    (rc = check_items(vf_buf_span(&lists.text), err)) == 0)
+		rc = load(&lists, &root, err);
+	if (rc == 0) {
+		struct copy copy = { arena, (const struct vf_number_list *)lists.lists.data };
+		if (copy_value(&copy, root, out))
+			rc = vf_oom(err);
 	}
-	rc = copy_value(root, arena, out) ? vf_oom(err) : 0;
 	json_decref(root);
+	vf_number_lists_free(&lists);
 	return rc;
 }

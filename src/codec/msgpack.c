@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* From msgpack to values, by the parser of msgpack-c: its template calls back for every item, so that the tree is built once,
  * in the arena, without msgpack_object's in between. */
+#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -248,6 +249,65 @@ static inline int on_map_item(struct reader *r, struct vf_value *map, struct vf_
 #define msgpack_unpack_user struct reader
 #include <msgpack/unpack_template.h>
 
+/* ---- vectors ----
+ * A vector is a list of hundreds of floats, 8 ns each in the parser and 1 ns here. The parser goes on at any byte where it was
+ * stopped, so it is stopped every few bytes; when it then stands in a list before a float, all floats but the last are taken here. */
+
+#define STEP_BYTES 48
+
+static double load_float32(const uint8_t *p)
+{
+	uint32_t bits;
+	float f;
+
+	memcpy(&bits, p, sizeof bits);
+	bits = be32toh(bits);
+	memcpy(&f, &bits, sizeof f);
+	return (double)f;
+}
+
+static double load_float64(const uint8_t *p)
+{
+	uint64_t bits;
+	double d;
+
+	memcpy(&bits, p, sizeof bits);
+	bits = be64toh(bits);
+	memcpy(&d, &bits, sizeof d);
+	return d;
+}
+
+static size_t take_floats(struct parser_context *parser, const uint8_t *p, size_t len)
+{
+	struct parser_stack *top = parser->top ? &parser->stack[parser->top - 1] : NULL;
+	size_t i = 0;
+
+	if (!top || len == 0 || parser->cs != MSGPACK_CS_HEADER || top->ct != MSGPACK_CT_ARRAY_ITEM || (p[0] != 0xca && p[0] != 0xcb))
+		return 0;
+	const size_t size = p[0] == 0xca ? 5 : 9;
+	struct vf_value *item = top->obj.items + top->obj.count;
+	for (; top->count > 1 && len - i >= size && p[i] == p[0]; i += size, top->count--)
+		*item++ = (struct vf_value){ .kind = VF_FLOAT, .real = size == 5 ? load_float32(p + i + 1) : load_float64(p + i + 1) };
+	top->obj.count = (uint32_t)(item - top->obj.items);
+	return i;
+}
+
+static int execute(struct parser_context *parser, struct vf_span bytes, size_t *at)
+{
+	size_t stop;
+	int code;
+
+	do {
+		/* Within an item: all of it. */
+		size_t ahead = STEP_BYTES + (parser->cs == MSGPACK_CS_HEADER ? 0 : parser->trail);
+		stop = bytes.len - *at < ahead ? bytes.len : *at + ahead;
+		code = parser_execute(parser, (const char *)bytes.data, stop, at);
+		if (code == MSGPACK_UNPACK_CONTINUE)
+			*at += take_floats(parser, bytes.data + *at, bytes.len - *at);
+	} while (code == MSGPACK_UNPACK_CONTINUE && stop < bytes.len);
+	return code;
+}
+
 /* ---- one value ---- */
 
 /* What the parser itself refuses. `at` is where it stopped. */
@@ -268,7 +328,7 @@ int vf_msgpack_decode(struct vf_span bytes, struct vf_arena *arena, struct vf_va
 	size_t at = 0;
 
 	parser_init(&parser);
-	int code = bytes.len ? parser_execute(&parser, (const char *)bytes.data, bytes.len, &at) : MSGPACK_UNPACK_CONTINUE;
+	int code = bytes.len ? execute(&parser, bytes, &at) : MSGPACK_UNPACK_CONTINUE;
 	if (parser.user.failed) {
 		if (!parser.user.has_place) {
 			err->unit = VF_PLACE_BYTE;
