@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: MIT */
+/* ask.c - a question from plan to answer. An attempt is: a snapshot and what matches in it, a plan, candidates from memory, exact
+ * distances from the snapshot, a verdict. See the law of snapshots in ask_internal.h. */
+#include "vecfs/index.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "ask_internal.h"
+#include "vecfs/clock.h"
+
+/* After so many attempts the vectors of the snapshot itself are read: slower, and never in doubt. */
+#define ATTEMPTS_MAX 8u
+#define PAUSE_NS     20000
+/* Probes of one attempt: enough to keep the threads busy, few enough that a write between search and snapshot costs little. */
+#define ROUND_PROBES 64u
+#define ROUND_ROWS   (1u << 20)
+
+static int64_t now_ns(const struct vf_ask *ask)
+{
+	return ask->question->explain ? vf_clock_mono_ns() : 0;
+}
+
+static bool selects(const struct vf_question *q)
+{
+	return q->filter || q->prefix.len;
+}
+
+/* ---- the snapshot ---- */
+
+int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config, struct vf_err *err)
+{
+	char name[256];
+
+	*ask = (struct vf_ask){ .index = index, .question = question, .config = config };
+	ask->top_k = question->has_top_k ? question->top_k : config->top_k;
+	if (!question->vectors || question->dim == config->dim)
+		return 0;
+	vf_index_name(index, name);
+	return vf_fail(err, EINVAL, "queryVector has %u numbers, index %s has %u", question->dim, name, config->dim);
+}
+
+static void end_snapshot(struct vf_ask *ask)
+{
+	vf_match_free(&ask->match);
+	vf_txn_end(&ask->txn);
+}
+
+void vf_ask_free(struct vf_ask *ask)
+{
+	end_snapshot(ask);
+	free(ask->self_vector);
+	vf_arena_free(&ask->arena);
+}
+
+void vf_probe_free(struct vf_probe *probe)
+{
+	free(probe->hits);
+	free(probe->answer.rows);
+	*probe = (struct vf_probe){ 0 };
+}
+
+/* The stored vector that is asked about, copied; its record does not match itself. */
+static int find_self(struct vf_ask *ask, struct vf_err *err)
+{
+	struct vf_span key = ask->question->key, vector;
+	struct vf_key_row row;
+	struct vf_record_row record;
+	int rc = vf_row_of_key(ask->txn, key, &row, err);
+
+	if (rc == 1)
+		return vf_fail(err, ENOENT, "there is no record with the key %.*s", VF_SPAN_ARG(key));
+	if (rc || (rc = vf_row_of_serial(ask->txn, row.serial, &record, err)) < 0)
+		return rc;
+	if (rc == 1)
+		return vf_fail(err, EIO, "record %.*s (serial %llu) is missing", VF_SPAN_ARG(key), (unsigned long long)row.serial);
+	if ((rc = vf_vector_checked(ask->txn, row.serial, &record, &vector, err)))
+		return rc;
+	if (vector.len != ask->config->dim * sizeof(float))
+		return vf_fail(err, EIO, "record %.*s has %u numbers, its index %u", VF_SPAN_ARG(key), record.dim, ask->config->dim);
+	if (!ask->self_vector && !(ask->self_vector = malloc(vector.len)))
+		return vf_oom(err);
+	memcpy(ask->self_vector, vector.data, vector.len);
+	ask->self = row.serial;
+	vf_match_leave_out(&ask->match, record.slot);
+	return 0;
+}
+
+/* True when the transaction holds what was not told to the graph yet: a moment later it will be. */
+static int check_ahead_of_graph(struct vf_ask *ask, bool *ahead, struct vf_err *err)
+{
+	struct vf_counters counters;
+	int rc = vf_counters_get(ask->txn, &counters, err);
+
+	*ahead = !rc && counters.next_serial > atomic_load(&ask->index->published_serial);
+	return rc;
+}
+
+int vf_ask_snapshot(struct vf_ask *ask, struct vf_err *err)
+{
+	int64_t start = now_ns(ask);
+	int rc;
+
+	end_snapshot(ask);
+	ask->deaths = atomic_load(&ask->index->deaths);
+	if ((rc = vf_txn_read(ask->index->store, &ask->txn, err)) || (rc = vf_match_make(ask->question, ask->txn, &ask->match, err)) ||
+	    (ask->question->key.len && (rc = find_self(ask, err))))
+		return rc;
+	ask->matched = ask->match.count;
+	ask->trace.match_ns += now_ns(ask) - start;
+	return 0;
+}
+
+/* ---- candidates ---- */
+
+struct searching {
+	const struct vf_ask *ask;
+	struct vf_graph *graph;
+	struct vf_probe *probes;
+};
+
+static int make_room(struct vf_probe *probe, uint32_t candidates, struct vf_err *err)
+{
+	if (probe->cap >= candidates)
+		return 0;
+	struct vf_hit *hits = realloc(probe->hits, candidates * sizeof *hits);
+	if (!hits)
+		return vf_oom(err);
+	probe->hits = hits;
+	probe->cap = candidates;
+	return 0;
+}
+
+static int search_one(void *ctx, size_t i, unsigned worker, struct vf_err *err)
+{
+	struct searching *s = ctx;
+	const struct vf_plan *plan = &s->ask->plan;
+	struct vf_probe *probe = &s->probes[i];
+	struct vf_search search = {
+		.query = probe->vector, .want = plan->candidates, .ef = plan->ef,
+		.only = s->ask->match.all ? NULL : &s->ask->match.set,
+	};
+	int rc = make_room(probe, plan->candidates, err);
+
+	(void)worker;
+	if (rc)
+		return rc;
+	probe->stats = (struct vf_search_stats){ 0 };
+	probe->nhits = 0;
+	vf_code_law_init(&probe->law, vf_graph_quant(s->graph), s->ask->config, probe->vector);
+	if (plan->way == VF_WAY_GRAPH)
+		rc = vf_graph_search(s->graph, &search, probe->hits, &probe->nhits, &probe->stats, err);
+	probe->early = rc == 1;
+	if (plan->way != VF_WAY_GRAPH || rc == 1)
+		rc = vf_graph_scan(s->graph, &search, probe->hits, &probe->nhits, &probe->stats, err);
+	return rc;
+}
+
+/* With an unfiltered question what matches is not counted yet: what is live in the graph stands for it. */
+static void plan(struct vf_ask *ask, struct vf_graph *graph)
+{
+	struct vf_plan_facts *facts = &ask->facts;
+	struct vf_graph_counts counts = { 0 };
+
+	if (graph)
+		vf_graph_counts(graph, &counts);
+	uint64_t live = counts.pending + counts.linked;
+	*facts = (struct vf_plan_facts){
+		.records = live, .matched = ask->txn ? ask->matched : live, .filtered = !ask->match.all, .exact = ask->question->exact,
+		.dim = ask->config->dim, .ef = vf_effort_for(ask->index, ask->config, ask->question, ask->top_k),
+		.flat = graph && vf_graph_is_flat(graph), .code = graph ? vf_graph_quant(graph)->code : VF_CODE_F32,
+	};
+	facts->top_k = ask->top_k < facts->matched ? ask->top_k : facts->matched;
+	if (!ask->plan_kept)
+		vf_plan_make(facts, &ask->plan);
+	/* The record that is asked about is found too, and left out. */
+	if (ask->question->key.len && ask->plan.candidates)
+		ask->plan.candidates++;
+}
+
+static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err)
+{
+	struct searching s = { .ask = ask, .probes = probes };
+	int64_t start = now_ns(ask);
+	int rc = vf_graph_hold(ask->index, &s.graph, err);
+
+	if (rc)
+		return rc;
+	plan(ask, s.graph);
+	if (ask->plan.candidates && s.graph)
+		rc = vf_spread(vf_spread_width(n), n, search_one, &s, err);
+	vf_graph_release(ask->index);
+	ask->trace.search_ns += now_ns(ask) - start;
+	return rc;
+}
+
+/* ---- exact distances ---- */
+
+struct settling {
+	struct vf_probe *probes;
+	struct vf_settling how[VF_SPREAD_MAX];     /* one a worker, each with its own transaction */
+};
+
+static int settle_one(void *ctx, size_t i, unsigned worker, struct vf_err *err)
+{
+	struct settling *s = ctx;
+
+	return vf_probe_settle(&s->probes[i], &s->how[worker], err);
+}
+
+/* What tells two snapshots of the vectors apart: nothing is inserted without a new serial, nothing removed without one record less or more. */
+static int same_snapshot(struct vf_txn *a, struct vf_txn *b, bool *same, struct vf_err *err)
+{
+	struct vf_counters x, y;
+	uint64_t records_x, records_y;
+	int rc;
+
+	if ((rc = vf_counters_get(a, &x, err)) || (rc = vf_counters_get(b, &y, err)) ||
+	    (rc = vf_count(a, VF_T_KEYS, &records_x, err)) || (rc = vf_count(b, VF_T_KEYS, &records_y, err)))
+		return rc;
+	*same = x.next_serial == y.next_serial && x.next_version == y.next_version && records_x == records_y;
+	return 0;
+}
+
+/* A transaction is for one thread: workers get their own of the same snapshot, as many as can be had. */
+static int open_twins(struct vf_ask *ask, struct settling *s, unsigned *width, struct vf_err *err)
+{
+	for (unsigned i = 1; i < *width; i++) {
+		bool same = false;
+		s->how[i] = s->how[0];
+		s->how[i].txn = NULL;
+		int rc = vf_txn_read(ask->index->store, &s->how[i].txn, err);
+		if (!rc)
+			rc = same_snapshot(ask->txn, s->how[i].txn, &same, err);
+		if (rc || !same) {
+			vf_txn_end(&s->how[i].txn);
+			*width = i;
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int settle(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint64_t want, struct vf_err *err)
+{
+	const double *max_distance = ask->question->has_max_distance ? &ask->question->max_distance : NULL;
+	struct settling s = { .probes = probes };
+	unsigned width = vf_spread_width(n);
+
+	s.how[0] = (struct vf_settling){ .config = ask->config, .txn = ask->txn, .want = want, .self = ask->self,
+	                                 .max_distance = max_distance, .sigmas = ask->plan.sigmas };
+	int rc = open_twins(ask, &s, &width, err);
+	if (!rc)
+		rc = vf_spread(width, n, settle_one, &s, err);
+	for (unsigned i = 1; i < width; i++)
+		vf_txn_end(&s.how[i].txn);
+	return rc;
+}
+
+struct reading { struct vf_gauge *gauges; struct vf_shortlist *lists; uint64_t *serials; size_t nserials; };
+
+static int read_all(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint64_t want, struct reading *r, struct vf_err *err)
+{
+	const double *max_distance = ask->question->has_max_distance ? &ask->question->max_distance : NULL;
+	uint64_t scanned = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		vf_gauge_init(&r->gauges[i], ask->config, probes[i].vector);
+		vf_shortlist_init(&r->lists[i], want);
+	}
+	if (!ask->match.all)
+		rc = vf_match_serials(&ask->match, ask->txn, &r->serials, &r->nserials, err);
+	if (!rc)
+		rc = vf_scan_floats(ask->txn, ask->config, r->serials, r->nserials, ask->self, r->gauges, r->lists, n, &scanned, err);
+	for (size_t i = 0; i < n && !rc; i++) {
+		probes[i].stats = (struct vf_search_stats){ .scanned = scanned };
+		probes[i].lost = probes[i].narrow = probes[i].missing = false;
+		rc = vf_shortlist_rank(&r->lists[i], &r->gauges[i], ask->txn, max_distance, &probes[i].answer, err);
+	}
+	return rc;
+}
+
+static int settle_from_floats(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint64_t want, struct vf_err *err)
+{
+	struct reading r = { .gauges = malloc(n * sizeof *r.gauges), .lists = calloc(n, sizeof *r.lists) };
+	int rc = r.gauges && r.lists ? read_all(ask, probes, n, want, &r, err) : vf_oom(err);
+
+	for (size_t i = 0; r.lists && i < n; i++)
+		vf_shortlist_free(&r.lists[i]);
+	free(r.gauges);
+	free(r.lists);
+	free(r.serials);
+	return rc;
+}
+
+/* ---- attempts ---- */
+
+enum verdict { ANSWERED, AGAIN, WIDER };
+
+static enum verdict judge(const struct vf_ask *ask, const struct vf_probe *probes, size_t n, bool set_first)
+{
+	enum verdict verdict = ANSWERED;
+
+	if (ask->plan.way == VF_WAY_NONE || ask->plan.way == VF_WAY_FLOATS)
+		return ANSWERED;
+	if (set_first && atomic_load(&ask->index->deaths) != ask->deaths)
+		return AGAIN;
+	for (size_t i = 0; i < n; i++) {
+		if (probes[i].lost)
+			return AGAIN;
+		/* A scan is exact by promise; a beam may end anywhere. */
+		if (probes[i].missing || (probes[i].narrow && ask->plan.exact && probes[i].nhits == ask->plan.candidates))
+			verdict = WIDER;
+	}
+	return verdict;
+}
+
+static void drop_answers(struct vf_probe *probes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(probes[i].answer.rows);
+		probes[i].answer = (struct vf_ranking){ 0 };
+	}
+}
+
+/* The plan was made for what was live in the graph; the snapshot knows better. */
+static bool plan_is_void(const struct vf_ask *ask)
+{
+	return ask->plan.way == VF_WAY_NONE && ask->matched > 0 && ask->top_k > 0;
+}
+
+static bool reads_floats(const struct vf_ask *ask)
+{
+	return ask->plan_kept && ask->plan.way == VF_WAY_FLOATS;
+}
+
+/* Loading takes the writer's turn, and a writer may have to wait for readers: so not with a transaction open. */
+static int load_graph(struct vf_ask *ask, struct vf_err *err)
+{
+	struct vf_graph *graph;
+	int rc = vf_graph_hold(ask->index, &graph, err);
+
+	if (!rc)
+		vf_graph_release(ask->index);
+	return rc;
+}
+
+/* The set of matches, and the vector of the key; later rounds of a question with many vectors keep the set while it holds. */
+static int look_first(struct vf_ask *ask, bool *usable, struct vf_err *err)
+{
+	bool set_first = selects(ask->question), ahead = false;
+	int rc = 0;
+
+	*usable = true;
+	if (!set_first && !ask->question->key.len) {
+		end_snapshot(ask);
+		ask->match.all = true;
+		return 0;
+	}
+	if (set_first && ask->txn && atomic_load(&ask->index->deaths) == ask->deaths)
+		return 0;
+	end_snapshot(ask);
+	if ((rc = load_graph(ask, err)) || (rc = vf_ask_snapshot(ask, err)) || !set_first || reads_floats(ask))
+		return rc;
+	rc = check_ahead_of_graph(ask, &ahead, err);
+	*usable = !ahead;
+	if (ahead)
+		end_snapshot(ask);
+	return rc;
+}
+
+static int settle_attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err)
+{
+	uint64_t want = ask->top_k < ask->matched ? ask->top_k : ask->matched;
+	int64_t start = now_ns(ask);
+	int rc = 0;
+
+	if (ask->plan.way == VF_WAY_FLOATS)
+		rc = want ? settle_from_floats(ask, probes, n, want, err) : 0;
+	else if (ask->plan.way != VF_WAY_NONE)
+		rc = settle(ask, probes, n, want, err);
+	ask->trace.rank_ns += now_ns(ask) - start;
+	return rc;
+}
+
+static int attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n, enum verdict *verdict, struct vf_err *err)
+{
+	bool set_first = selects(ask->question), usable;
+	int rc;
+
+	*verdict = AGAIN;
+	drop_answers(probes, n);
+	if ((rc = look_first(ask, &usable, err)) || !usable)
+		return rc;
+	uint64_t self = ask->self;
+	if (ask->question->key.len)
+		probes[0].vector = ask->self_vector;
+	if ((rc = search(ask, probes, n, err)) || (!set_first && (rc = vf_ask_snapshot(ask, err))))
+		return rc;
+	if (self != ask->self || plan_is_void(ask))
+		return 0;
+	if ((rc = settle_attempt(ask, probes, n, err)) == 0)
+		*verdict = judge(ask, probes, n, set_first);
+	return rc;
+}
+
+static void pause_before(unsigned attempts)
+{
+	struct timespec ts = { .tv_nsec = (long)PAUSE_NS << attempts };
+
+	nanosleep(&ts, NULL);
+}
+
+int vf_ask_run(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err)
+{
+	enum verdict verdict;
+
+	ask->plan_kept = false;
+	for (unsigned attempts = 0;; attempts++) {
+		int rc = attempt(ask, probes, n, &verdict, err);
+		if (rc || verdict == ANSWERED)
+			return rc;
+		ask->trace.retries++;
+		if (verdict == WIDER) {
+			vf_plan_widen(&ask->facts, &ask->plan);
+			ask->plan_kept = true;
+		} else if (attempts >= ATTEMPTS_MAX) {
+			ask->plan = (struct vf_plan){ .way = VF_WAY_FLOATS, .exact = true };
+			ask->plan_kept = true;
+		} else if (attempts > 0) {
+			pause_before(attempts);
+		}
+	}
+}
+
+/* ---- all of a question ---- */
+
+static size_t round_size(const struct vf_ask *ask, size_t left)
+{
+	size_t most = ask->top_k < ROUND_ROWS ? ROUND_ROWS / (size_t)(ask->top_k + 1) : 1;
+
+	if (most > ROUND_PROBES)
+		most = ROUND_PROBES;
+	return most == 0 ? 1 : left < most ? left : most;
+}
+
+static int answer_round(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_answer *answer, struct vf_spool *spool, struct vf_err *err)
+{
+	int rc = vf_ask_run(ask, probes, n, err);
+
+	for (size_t i = 0; i < n && !rc; i++)
+		rc = vf_reply(ask, answer, spool, &probes[i], &probes[i].answer, err);
+	return rc;
+}
+
+static int answer_vectors(struct vf_ask *ask, struct vf_spool *spool, struct vf_err *err)
+{
+	const struct vf_question *q = ask->question;
+	struct vf_probe probes[ROUND_PROBES] = { { 0 } };
+	struct vf_answer answer;
+	size_t total = q->vectors ? q->nvectors : 1, n;
+	int rc = q->many ? vf_answer_begin_many(&answer, q, spool, q->nvectors, err) : 0;
+
+	for (size_t first = 0; first < total && !rc; first += n) {
+		n = round_size(ask, total - first);
+		for (size_t i = 0; i < n; i++)
+			probes[i].vector = q->vectors ? q->vectors + (first + i) * q->dim : NULL;
+		rc = answer_round(ask, probes, n, &answer, spool, err);
+	}
+	for (size_t i = 0; i < ROUND_PROBES; i++)
+		vf_probe_free(&probes[i]);
+	return rc || !q->many ? rc : vf_answer_end_many(&answer, err);
+}
+
+int vf_index_ask(struct vf_index *index, const struct vf_question *question, struct vf_spool *answer, struct vf_err *err)
+{
+	struct vf_settings *settings = vf_settings_hold(index);
+	struct vf_ask ask;
+	int rc = vf_ask_init(&ask, index, question, &settings->config, err);
+
+	if (!rc)
+		rc = question->vectors || question->key.len ? answer_vectors(&ask, answer, err) : vf_ask_select(&ask, answer, err);
+	vf_ask_free(&ask);
+	vf_settings_release(settings);
+	return rc ? rc : vf_spool_finish(answer, err);
+}

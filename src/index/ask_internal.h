@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/* ask_internal.h - a question under way: what the files that answer one share.
+ *
+ * Files: ask.c (snapshots, attempts), match.c (filter and prefix -> a set of slots), keys.c (keys in order), plan.c (which
+ * way), settle.c and rank.c (candidates -> exact order), scan.c (every vector of the snapshot), spread.c (threads), select.c (no vector),
+ * reply.c (the answer's rows), explain.c, near.c, effort.c.
+ *
+ * The law of snapshots. A candidate from the graph is a (slot, serial) pair; a serial that the read transaction has is alive in it, at that slot. One
+ * that it has not was committed later or removed before: the candidate is lost, and the question is asked again on a new transaction.
+ * - Without a match set the transaction begins after the search: whatever the search did not see was not acknowledged when it began.
+ * - With one the set comes first. It holds for the search when all of the transaction was published in the graph before, and no slot died since. */
+#ifndef VECFS_ASK_INTERNAL_H
+#define VECFS_ASK_INTERNAL_H
+
+#include "index_internal.h"
+
+/* ---- keys.c ---- */
+/* Keys in their own order: rows of long keys end in a hash, so those that share a head are put in order here. */
+struct vf_key_walk;
+struct vf_walked { struct vf_span key; uint64_t serial; };   /* lent by the transaction */
+/* Before the first key >= from. */
+int vf_key_walk_open(struct vf_txn *txn, struct vf_span from, struct vf_key_walk **out, struct vf_err *err);
+int vf_key_walk_step(struct vf_key_walk *walk, struct vf_walked *out, struct vf_err *err);   /* 0 a key, 1 the end */
+void vf_key_walk_close(struct vf_key_walk **walk);
+int vf_walked_compare(const void *a, const void *b);         /* for qsort: by key */
+
+/* ---- match.c ---- */
+struct vf_match {
+	bool all;                  /* neither filter nor prefix: the sets below are empty */
+	vf_bitmap *bitmap;
+	uint64_t *words;
+	struct vf_slot_set set;    /* lends words */
+	uint64_t count;
+	uint32_t left_out;         /* VF_SLOT_NONE: none */
+};
+/* What filter and prefix select in the transaction. */
+int vf_match_make(const struct vf_question *question, struct vf_txn *txn, struct vf_match *out, struct vf_err *err);
+/* Takes one slot out, when it is in. */
+void vf_match_leave_out(struct vf_match *match, uint32_t slot);
+/* The serials behind the slots, ascending; of a match that is not `all`. */
+int vf_match_serials(const struct vf_match *match, struct vf_txn *txn, uint64_t **serials, size_t *n, struct vf_err *err);
+/* The bitmap, also when all match: for facets. Owned by the match. */
+int vf_match_bitmap(struct vf_match *match, struct vf_txn *txn, vf_bitmap **out, struct vf_err *err);
+void vf_match_free(struct vf_match *match);
+
+/* ---- rank.c ---- */
+/* A query made ready. Distances are compared in the metric's line: squared for euclidean, 1 - cos, the negative product; what is
+ * reported comes from vf_distance. */
+struct vf_gauge {
+	enum vf_metric metric;
+	uint32_t dim;
+	const float *query;
+	double query_norm, gamma;
+	bool query_plain;          /* its square neither over- nor underflows float32 */
+	const struct vf_kernels *kernels;
+};
+void vf_gauge_init(struct vf_gauge *gauge, const struct vf_config *config, const float *query);
+/* The line by float kernels, and how far rounding can have put it from the truth. `row` need not be aligned. */
+double vf_gauge_line(const struct vf_gauge *gauge, const void *row, double *slack);
+
+/* The candidates that may still be among the `want` nearest, ties at the end included. */
+struct vf_kept { double line, slack; uint64_t serial; const void *row; };
+struct vf_shortlist {
+	uint64_t want;
+	double *bounds;            /* a heap, the largest on top, of the `want` smallest line + slack */
+	size_t nbounds, bounds_cap;
+	struct vf_kept *rows;
+	size_t n, cap, tidy_at;
+};
+void vf_shortlist_init(struct vf_shortlist *list, uint64_t want);
+void vf_shortlist_free(struct vf_shortlist *list);
+/* What is above it is not among the nearest; infinity while there are fewer than `want`. */
+static inline double vf_shortlist_limit(const struct vf_shortlist *list)
+{
+	return list->nbounds == list->want && list->want ? list->bounds[0] : __builtin_inf();
+}
+int vf_shortlist_add(struct vf_shortlist *list, const struct vf_kept *kept, struct vf_err *err);
+
+struct vf_ranked { double distance; uint64_t serial; };
+struct vf_ranking { struct vf_ranked *rows; size_t n; };
+/* Exact distances, order by (distance, key), at most `want`, none past max_distance (NULL: no bound). out->rows is owned by the caller. */
+int vf_shortlist_rank(const struct vf_shortlist *list, const struct vf_gauge *gauge, struct vf_txn *txn, const double *max_distance,
+                      struct vf_ranking *out, struct vf_err *err);
+
+/* ---- settle.c ---- */
+/* How a distance of codes tells of the line: line = slope * code + bias, with an error of variance spread_line * line + spread_fixed. */
+struct vf_code_law { double slope, bias, spread_line, spread_fixed; };
+void vf_code_law_init(struct vf_code_law *law, const struct vf_quant *quant, const struct vf_config *config, const float *query);
+
+/* One query vector on its way to its answer. */
+struct vf_probe {
+	const float *vector;
+	struct vf_hit *hits;
+	uint32_t nhits, cap;
+	bool early;                /* the search through the graph gave up */
+	struct vf_code_law law;
+	struct vf_search_stats stats;
+	uint64_t reranked;
+	struct vf_ranking answer;
+	bool lost;                 /* a candidate is not in the snapshot */
+	bool narrow;               /* candidates ended while a further one could still have entered */
+	bool missing;              /* there are fewer candidates than are wanted */
+};
+struct vf_settling {
+	const struct vf_config *config;
+	struct vf_txn *txn;
+	uint64_t want, self;       /* serial to leave out, 0: none */
+	const double *max_distance;
+	double sigmas;             /* how unlikely an error of the codes has to be to be ruled out */
+};
+/* Candidates -> answer, as few vectors read as the law of codes allows. */
+int vf_probe_settle(struct vf_probe *probe, const struct vf_settling *how, struct vf_err *err);
+
+/* ---- plan.c ---- */
+enum vf_way {
+	VF_WAY_NONE,               /* nothing matches */
+	VF_WAY_FLAT,               /* all float32 codes in memory */
+	VF_WAY_GRAPH,
+	VF_WAY_CODES,              /* codes of all that match, one by one */
+	VF_WAY_FLOATS,             /* vectors of all that match, from the snapshot */
+};
+const char *vf_way_name(enum vf_way way);
+struct vf_plan {
+	enum vf_way way;
+	uint32_t ef, candidates;
+	double sigmas;
+	bool exact;
+	double graph_ns, codes_ns;
+};
+struct vf_plan_facts {
+	uint64_t records, matched, top_k;   /* top_k clipped to matched */
+	bool filtered, flat, exact, linked;
+	uint32_t dim, ef;
+	enum vf_code code;
+};
+void vf_plan_make(const struct vf_plan_facts *facts, struct vf_plan *out);
+/* The next surer way. */
+void vf_plan_widen(const struct vf_plan_facts *facts, struct vf_plan *plan);
+
+/* ---- scan.c ---- */
+/* Every vector of the snapshot, or those of the serials (serials NULL: all), against each list's query, in one pass. `self` is left out (0: none). */
+int vf_scan_floats(struct vf_txn *txn, const struct vf_config *config, const uint64_t *serials, size_t nserials, uint64_t self,
+                   const struct vf_gauge *gauges, struct vf_shortlist *lists, size_t nlists, uint64_t *scanned, struct vf_err *err);
+
+/* ---- spread.c ---- */
+#define VF_SPREAD_MAX 16u
+/* Threads that are worth starting for `tasks` pieces of work: 1 when they are few. */
+unsigned vf_spread_width(size_t tasks);
+/* Calls task(ctx, i, worker, err) for i in [0, tasks), each once, over `width` threads, the caller's among them. The first failure is told. */
+int vf_spread(unsigned width, size_t tasks, int (*task)(void *ctx, size_t i, unsigned worker, struct vf_err *err), void *ctx, struct vf_err *err);
+
+/* ---- ask.c ---- */
+struct vf_trace { int64_t match_ns, search_ns, rank_ns; uint32_t retries; };
+struct vf_ask {
+	struct vf_index *index;
+	const struct vf_question *question;
+	const struct vf_config *config;
+	struct vf_arena arena;
+	uint64_t top_k;            /* as asked */
+	/* the snapshot */
+	struct vf_txn *txn;
+	struct vf_match match;
+	uint64_t matched;          /* by filter and prefix, without `self` */
+	uint64_t deaths;           /* of the index, before txn began */
+	uint64_t self;             /* serial of the record asked about, 0: none */
+	float *self_vector;
+	/* the way */
+	struct vf_plan_facts facts;
+	struct vf_plan plan;
+	bool plan_kept;            /* of an attempt before, widened */
+	struct vf_trace trace;
+};
+int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config, struct vf_err *err);
+void vf_ask_free(struct vf_ask *ask);
+/* A new read transaction, and what filter and prefix select in it. */
+int vf_ask_snapshot(struct vf_ask *ask, struct vf_err *err);
+/* The answers to `n` probes, exact distances and order, all of one snapshot, which stays open in ask->txn. */
+int vf_ask_run(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err);
+void vf_probe_free(struct vf_probe *probe);
+
+/* ---- reply.c ---- */
+/* The whole answer of one probe (NULL: a question without a vector, whose rows have no distance). */
+int vf_reply(struct vf_ask *ask, struct vf_answer *answer, struct vf_spool *spool, const struct vf_probe *probe,
+             const struct vf_ranking *rows, struct vf_err *err);
+
+/* ---- select.c ---- */
+int vf_ask_select(struct vf_ask *ask, struct vf_spool *spool, struct vf_err *err);
+
+/* ---- explain.c ---- */
+/* A VF_MAP in the arena of ask. probe NULL: a question without a vector. */
+int vf_explain(struct vf_ask *ask, const struct vf_probe *probe, struct vf_value *out, struct vf_err *err);
+
+#endif

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/* effort.c - the promise of recall: which width of the beam reaches it in this index.
+ *
+ * Sampled stored vectors are asked exactly and through the graph, each without itself, with ever wider beams. A stored vector is an easier
+ * question than a new one, since its own links lead to its neighbours: so only half of the misses that are allowed may be used up. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "ask_internal.h"
+#include "vecfs/clock.h"
+
+#define EF_DEFAULT     128u    /* before anything was measured */
+#define EF_FIRST       16u
+#define EF_LAST        4096u
+#define EF_GROWTH      1.2
+#define NEIGHBOURS     10u
+#define SAMPLES_MAX    160u
+#define SAMPLES_MIN    24u
+#define TRIES_A_SAMPLE 20u
+#define TRUTH_NS       (700 * 1000000ll)     /* for the exact answers, and the same again for the beams */
+#define CANDIDATES     128u
+#define SIGMAS_TRUTH   6.0
+#define SIGMAS_GRAPH   3.5
+
+static uint32_t ef_of_step(unsigned step)
+{
+	double ef = round(EF_FIRST * pow(EF_GROWTH, step));
+
+	return ef < EF_LAST ? (uint32_t)ef : EF_LAST;
+}
+
+static unsigned goal_ppm(double recall)
+{
+	return (unsigned)(1e6 * (1 - (1 - recall) / 2));
+}
+
+/* ---- asking ---- */
+
+static uint32_t ef_for_recall(struct vf_index *index, double recall)
+{
+	uint32_t widest = EF_DEFAULT;
+
+	for (unsigned step = 0; step < VF_EFFORT_STEPS; step++) {
+		unsigned ppm = atomic_load_explicit(&index->effort_ppm[step], memory_order_relaxed);
+		if (ppm == 0)
+			break;
+		widest = ef_of_step(step);
+		if (ppm >= goal_ppm(recall))
+			return widest;
+	}
+	/* More is asked than was seen: twice what came nearest. */
+	return atomic_load_explicit(&index->effort_ppm[0], memory_order_relaxed) ? 2 * widest : widest;
+}
+
+uint32_t vf_effort_for(struct vf_index *index, const struct vf_config *config, const struct vf_question *question, uint64_t top_k)
+{
+	if (question->ef)
+		return question->ef;
+	uint32_t ef = ef_for_recall(index, question->recall > 0 ? question->recall : config->recall);
+	/* Measured for NEIGHBOURS; each further one widens the beam by two. */
+	uint64_t wider = top_k > NEIGHBOURS ? ef + 2 * (top_k - NEIGHBOURS) : ef;
+	return wider < VF_EF_MAX ? (uint32_t)wider : VF_EF_MAX;
+}
+
+/* ---- measuring ---- */
+
+struct sample {
+	uint64_t serial;
+	const float *vector;       /* into the measure's vectors */
+	double reach;              /* distance of the last true neighbour */
+	unsigned neighbours;
+};
+
+struct measure {
+	struct vf_index *index;
+	const struct vf_config *config;
+	struct vf_txn *txn;
+	struct sample samples[SAMPLES_MAX];
+	unsigned n, most;
+	float *vectors;
+};
+
+/* splitmix64 */
+static uint64_t scramble(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15u;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static int add_sample(struct measure *m, uint64_t serial, struct vf_err *err)
+{
+	struct vf_span row;
+	int rc = vf_vector_of_serial(m->txn, serial, m->config->dim, &row, err);
+
+	if (rc)
+		return rc < 0 ? rc : 0;
+	float *vector = m->vectors + (size_t)m->n * m->config->dim;
+	memcpy(vector, row.data, row.len);
+	m->samples[m->n++] = (struct sample){ .serial = serial, .vector = vector };
+	return 0;
+}
+
+static unsigned samples_worth(const struct vf_graph *graph, const struct vf_graph_counts *counts)
+{
+	const struct vf_quant *quant = vf_graph_quant(graph);
+	double row_ns = 2 + 0.04 * quant->dim * (quant->code == VF_CODE_F32 ? 4 : 1);
+	double most = (double)TRUTH_NS / (row_ns * (double)(counts->linked + counts->pending) + 100000);
+
+	return most < SAMPLES_MIN ? SAMPLES_MIN : most > SAMPLES_MAX ? SAMPLES_MAX : (unsigned)most;
+}
+
+/* The same slots each time, so that two measures differ by what changed. graph_lock is held. */
+static int pick(struct measure *m, const struct vf_graph *graph, struct vf_err *err)
+{
+	struct vf_graph_counts counts;
+	int rc = 0;
+
+	vf_graph_counts(graph, &counts);
+	if (vf_graph_is_flat(graph) || counts.linked <= NEIGHBOURS)
+		return 0;
+	m->most = samples_worth(graph, &counts);
+	m->vectors = malloc((size_t)m->most * m->config->dim * sizeof *m->vectors);
+	if (!m->vectors)
+		return vf_oom(err);
+	for (unsigned i = 0; i < TRIES_A_SAMPLE * m->most && m->n < m->most && !rc; i++) {
+		uint64_t serial;
+		if (vf_graph_slot(graph, (uint32_t)(scramble(i) % counts.slots), &serial) == VF_SLOT_LINKED)
+			rc = add_sample(m, serial, err);
+	}
+	return rc;
+}
+
+static int pick_samples(struct measure *m, struct vf_err *err)
+{
+	struct vf_graph *graph;
+	int rc;
+
+	if ((rc = vf_txn_read(m->index->store, &m->txn, err)))
+		return rc;
+	if ((rc = vf_graph_hold(m->index, &graph, err)) == 0) {
+		rc = graph ? pick(m, graph, err) : 0;
+		vf_graph_release(m->index);
+	}
+	/* An old transaction keeps pages from reuse: each question takes its own. */
+	vf_txn_end(&m->txn);
+	return rc;
+}
+
+/* One sample asked; ef 0: exactly. 1 when the question could not be answered as the index is now. */
+static int ask_sample(struct measure *m, struct vf_probe *probe, const struct sample *sample, uint32_t ef, struct vf_err *err)
+{
+	struct vf_search search = { .query = sample->vector, .want = ef > CANDIDATES || !ef ? CANDIDATES : ef, .ef = ef };
+	struct vf_settling how = { .config = m->config, .want = NEIGHBOURS, .self = sample->serial, .sigmas = ef ? SIGMAS_GRAPH : SIGMAS_TRUTH };
+	struct vf_graph *graph;
+	int rc = vf_graph_hold(m->index, &graph, err);
+
+	if (rc)
+		return rc;
+	free(probe->answer.rows);
+	probe->answer = (struct vf_ranking){ 0 };
+	probe->vector = sample->vector;
+	probe->nhits = 0;
+	if (!graph) {
+		vf_graph_release(m->index);
+		return 1;
+	}
+	vf_code_law_init(&probe->law, vf_graph_quant(graph), m->config, sample->vector);
+	rc = ef ? vf_graph_search(graph, &search, probe->hits, &probe->nhits, NULL, err) :
+	          vf_graph_scan(graph, &search, probe->hits, &probe->nhits, NULL, err);
+	vf_graph_release(m->index);
+	if (rc < 0 || (rc = vf_txn_read(m->index->store, &how.txn, err)))
+		return rc;
+	rc = vf_probe_settle(probe, &how, err);
+	vf_txn_end(&how.txn);
+	return rc ? rc : probe->lost || (!ef && probe->narrow && probe->nhits == CANDIDATES);
+}
+
+static int find_truth(struct measure *m, struct vf_probe *probe, struct vf_err *err)
+{
+	int64_t deadline = vf_clock_mono_ns() + TRUTH_NS;
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < m->n; i++) {
+		struct sample *sample = &m->samples[i];
+		int rc = ask_sample(m, probe, sample, 0, err);
+		if (rc < 0)
+			return rc;
+		if (rc == 0 && probe->answer.n) {
+			sample->neighbours = (unsigned)probe->answer.n;
+			sample->reach = probe->answer.rows[probe->answer.n - 1].distance;
+			m->samples[kept++] = *sample;
+		}
+		if (kept >= SAMPLES_MIN / 2 && vf_clock_mono_ns() > deadline)
+			break;
+	}
+	m->n = kept;
+	return 0;
+}
+
+/* Neighbours found of those there are, over all samples: in parts of a million, 0 when nothing could be asked. */
+static int recall_at(struct measure *m, struct vf_probe *probe, uint32_t ef, unsigned *ppm, struct vf_err *err)
+{
+	uint64_t found = 0, of = 0;
+
+	for (unsigned i = 0; i < m->n; i++) {
+		const struct sample *sample = &m->samples[i];
+		int rc = ask_sample(m, probe, sample, ef, err);
+		if (rc < 0)
+			return rc;
+		if (rc)
+			continue;
+		of += sample->neighbours;
+		for (size_t k = 0; k < probe->answer.n && k < sample->neighbours; k++)
+			found += probe->answer.rows[k].distance <= sample->reach;
+	}
+	*ppm = of ? (unsigned)(found * 1000000 / of) : 0;
+	return 0;
+}
+
+/* A step that could not be afforded has 0, like all behind it. */
+static int climb(struct measure *m, struct vf_probe *probe, unsigned ppm[VF_EFFORT_STEPS], struct vf_err *err)
+{
+	int64_t deadline = vf_clock_mono_ns() + TRUTH_NS;
+
+	for (unsigned step = 0; step < VF_EFFORT_STEPS; step++) {
+		int rc = recall_at(m, probe, ef_of_step(step), &ppm[step], err);
+		if (rc || ppm[step] == 0)
+			return rc;
+		if (ppm[step] >= 999500 || ef_of_step(step) == EF_LAST)
+			return 0;
+		if (ppm[step] >= goal_ppm(m->config->recall) && vf_clock_mono_ns() > deadline)
+			return 0;
+	}
+	return 0;
+}
+
+static void publish(struct measure *m, const unsigned ppm[VF_EFFORT_STEPS])
+{
+	struct vf_index *index = m->index;
+	uint32_t ef = 0;
+	unsigned best = 0;
+
+	for (unsigned step = 0; step < VF_EFFORT_STEPS; step++)
+		atomic_store(&index->effort_ppm[step], ppm[step]);
+	for (unsigned step = 0; step < VF_EFFORT_STEPS && ppm[step]; step++) {
+		ef = ef_of_step(step);
+		best = ppm[step];
+		if (best >= goal_ppm(m->config->recall))
+			break;
+	}
+	if (ef == 0)
+		return;
+	atomic_store(&index->ef, ef);
+	atomic_store(&index->recall_measured, best / 1e6);
+}
+
+static int measure(struct measure *m, struct vf_err *err)
+{
+	struct vf_hit hits[CANDIDATES];
+	struct vf_probe probe = { .hits = hits, .cap = CANDIDATES };
+	unsigned ppm[VF_EFFORT_STEPS] = { 0 };
+	int rc;
+
+	if ((rc = pick_samples(m, err)) == 0 && m->n && (rc = find_truth(m, &probe, err)) == 0 && m->n &&
+	    (rc = climb(m, &probe, ppm, err)) == 0)
+		publish(m, ppm);
+	free(probe.answer.rows);
+	return rc;
+}
+
+int vf_effort_measure(struct vf_index *index, struct vf_err *err)
+{
+	struct vf_settings *settings = vf_settings_hold(index);
+	struct measure *m = calloc(1, sizeof *m);
+	int rc;
+
+	if (m) {
+		m->index = index;
+		m->config = &settings->config;
+		rc = measure(m, err);
+		free(m->vectors);
+	} else {
+		rc = vf_oom(err);
+	}
+	free(m);
+	vf_settings_release(settings);
+	return rc;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* settle.c - which of the candidates are the nearest. They come ordered by the distance of their codes; a vector costs 0.5 us to look
+ * up, as much as ten nodes of the graph, so reading stops where no further candidate can enter. */
+#include <math.h>
+
+#include "ask_internal.h"
+
+/* ---- the law of codes ---- */
+
+/* Rounding moves each coordinate by at most half a step, evenly, in the vector and in the query: a variance of 1/12 each, in steps. Over the
+ * dimensions these add up to noise along the line between the two (central limit), and to a bias: the square of the noise, dim / 6. */
+#define ROUNDING      (1.0 / 12)
+#define SQUARE_SPREAD 0.0389       /* variance of the square of the sum of two roundings: 1/15 - 1/36 */
+/* How large coordinates are, in steps, when the step is a 115th of the largest: of a vector's norm no more is known before it is read. */
+#define TYPICAL_STEPS 30.0
+
+static void law_of_squares(struct vf_code_law *law, double step, double dim, double line_a_square)
+{
+	law->slope = line_a_square * step * step;
+	law->bias = -2 * ROUNDING * dim * law->slope;
+	law->spread_line = 4 * 2 * ROUNDING * law->slope;
+	law->spread_fixed = SQUARE_SPREAD * dim * law->slope * law->slope;
+}
+
+/* The query has a step of its own. */
+static void law_of_products(struct vf_code_law *law, double step, double dim, const float *query)
+{
+	double most = 0, square = 0;
+
+	for (uint32_t i = 0; i < dim; i++) {
+		most = fmax(most, fabs(query[i]));
+		square += (double)query[i] * query[i];
+	}
+	double query_step = most / 127, stored = dim * TYPICAL_STEPS * TYPICAL_STEPS * step * step;
+	law->slope = step * query_step;
+	law->spread_fixed = ROUNDING * (step * step * square + query_step * query_step * stored) +
+	                    ROUNDING * ROUNDING * dim * law->slope * law->slope;
+}
+
+/* Codes of floats differ from the line by rounding only, which the gauge knows. */
+void vf_code_law_init(struct vf_code_law *law, const struct vf_quant *quant, const struct vf_config *config, const float *query)
+{
+	/* Of unit vectors: 1 - cos is half the squared distance. */
+	double line_a_square = config->metric == VF_COSINE ? 0.5 : 1;
+
+	*law = (struct vf_code_law){ .slope = config->metric == VF_DOT ? 1 : line_a_square };
+	if (quant->code == VF_CODE_F32)
+		return;
+	if (config->metric == VF_DOT)
+		law_of_products(law, quant->step, quant->dim, query);
+	else
+		law_of_squares(law, quant->step, quant->dim, line_a_square);
+}
+
+/* ---- reading ---- */
+
+/* What the vectors read so far say of the law: an error that theory does not know (clipping) shows here. */
+struct residuals { size_t n; double mean, squares, slack; };
+
+static void learn(struct residuals *seen, double residual, double slack)
+{
+	double step = residual - seen->mean;
+
+	seen->n++;
+	seen->mean += step / (double)seen->n;
+	seen->squares += step * (residual - seen->mean);
+	if (slack > seen->slack)
+		seen->slack = slack;
+}
+
+/* What a candidate with this distance of codes is at least at, as far as can be told. */
+static double floor_of(const struct vf_code_law *law, const struct residuals *seen, double code, double sigmas)
+{
+	double line = law->slope * code + law->bias;
+	double variance = law->spread_line * fabs(line) + law->spread_fixed;
+	double measured = seen->n > 1 ? seen->squares / (double)(seen->n - 1) : 0;
+
+	return line + fmin(seen->mean, 0) - sigmas * sqrt(fmax(variance, measured)) - 2 * seen->slack;
+}
+
+/* Codes whose arithmetic left the range of floats rule nothing out. */
+static bool is_past(const struct vf_probe *probe, const struct residuals *seen, float code, double sigmas, double limit)
+{
+	double floor = floor_of(&probe->law, seen, code, sigmas);
+
+	return isfinite(floor) && floor > limit;
+}
+
+/* This many are read beyond the wanted before the law is trusted. */
+#define READ_BEYOND 4u
+
+static int read_hit(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge, const struct vf_hit *hit,
+                    struct vf_shortlist *list, struct residuals *seen, struct vf_err *err)
+{
+	struct vf_kept kept = { .serial = hit->serial };
+	struct vf_span row;
+	int rc = vf_vector_of_serial(how->txn, hit->serial, gauge->dim, &row, err);
+
+	if (rc) {
+		probe->lost = rc == 1;
+		return rc;
+	}
+	kept.row = row.data;
+	kept.line = vf_gauge_line(gauge, row.data, &kept.slack);
+	learn(seen, kept.line - (probe->law.slope * hit->distance + probe->law.bias), kept.slack);
+	probe->reranked++;
+	return vf_shortlist_add(list, &kept, err);
+}
+
+/* 0, 1 when a candidate is lost. */
+static int read_hits(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge, struct vf_shortlist *list,
+                     struct vf_err *err)
+{
+	struct residuals seen = { 0 };
+	uint64_t read = 0;
+
+	for (uint32_t i = 0; i < probe->nhits; i++) {
+		const struct vf_hit *hit = &probe->hits[i];
+		if (hit->serial == how->self)
+			continue;
+		if (read >= how->want + READ_BEYOND && is_past(probe, &seen, hit->distance, how->sigmas, vf_shortlist_limit(list))) {
+			probe->narrow = false;
+			break;
+		}
+		int rc = read_hit(probe, how, gauge, hit, list, &seen, err);
+		if (rc)
+			return rc;
+		read++;
+	}
+	probe->missing = read < how->want;
+	return 0;
+}
+
+int vf_probe_settle(struct vf_probe *probe, const struct vf_settling *how, struct vf_err *err)
+{
+	struct vf_gauge gauge;
+	struct vf_shortlist list;
+
+	vf_gauge_init(&gauge, how->config, probe->vector);
+	vf_shortlist_init(&list, how->want);
+	probe->lost = probe->missing = false;
+	probe->narrow = true;
+	probe->reranked = 0;
+	int rc = read_hits(probe, how, &gauge, &list, err);
+	if (!rc)
+		rc = vf_shortlist_rank(&list, &gauge, how->txn, how->max_distance, &probe->answer, err);
+	vf_shortlist_free(&list);
+	return rc < 0 ? rc : 0;
+}
