@@ -157,6 +157,8 @@ int vf_cmd_mount(int argc, char **argv)
 	} else {
 		signal(SIGHUP, SIG_IGN);
 		signal(SIGPIPE, SIG_IGN);
+		/* A file size limit is an error of the write, not our end. */
+		signal(SIGXFSZ, SIG_IGN);
 		status = o.foreground ? run(&o, -1) : run_in_background(&o);
 	}
 	vf_buf_free(&o.kernel);
