@@ -3,7 +3,8 @@
  *
  * Told apart by content: a msgpack stream of records (concatenated streams too), a msgpack array of records, JSON Lines, a JSON array,
  * {"vectors": [...]} in either format, a NumPy .npy matrix of float32 or float64 (C or Fortran order; keys are the row numbers). Only the piece of a record
- * that is not complete yet is kept; a {"vectors": ...} body is kept whole (VF_VALUE_BYTES_MAX). */
+ * that is not complete yet is kept (a record has at most VF_RECORD_FILE_BYTES_MAX); a {"vectors": ...} body is kept whole
+ * (VF_VALUE_BYTES_MAX), and so is a matrix in Fortran order. */
 #ifndef VECFS_INGEST_H
 #define VECFS_INGEST_H
 
@@ -20,7 +21,9 @@ struct vf_ingest;
 /* `bucket` and `index` name the place, for vf_target_check; lent until free. */
 int vf_ingest_new(const char *bucket, const char *index, vf_record_sink sink, void *ctx, struct vf_ingest **out, struct vf_err *err);
 void vf_ingest_free(struct vf_ingest **ingest);
-/* After a failure every later call fails the same way. Errors carry the byte offset in the whole stream at which the failing value begins. */
+/* After a failure every later call fails the same way. Errors of content carry the byte offset in the whole stream at which the record begins
+ * and its number, counted from 1; broken bytes the offset at which they break. What the sink says is told the same way when it is EINVAL
+ * or EFBIG, and as it is otherwise. */
 int vf_ingest_feed(struct vf_ingest *ingest, struct vf_span bytes, struct vf_err *err);
 /* The stream has ended: EINVAL when a record is incomplete. Nothing written at all is 0. Ready for the next stream. */
 int vf_ingest_end(struct vf_ingest *ingest, struct vf_err *err);

@@ -167,33 +167,30 @@ static int parse_header(struct vf_npy *npy, struct vf_span text, struct vf_err *
 
 /* ---- the numbers ---- */
 
-static int store_number(struct vf_npy *npy, const uint8_t *from, uint32_t column, struct vf_err *err)
+static int load_doubles(struct vf_npy *npy, const uint8_t *bytes, size_t stride, struct vf_err *err)
 {
-	if (npy->item == 4) {
-		uint32_t bits;
-		memcpy(&bits, from, sizeof bits);
-		bits = le32toh(bits);
-		memcpy(&npy->vector[column], &bits, sizeof bits);
-		return 0;
+	for (uint32_t i = 0; i < npy->dim; i++) {
+		uint64_t bits;
+		double d;
+		memcpy(&bits, bytes + i * stride, sizeof bits);
+		bits = le64toh(bits);
+		memcpy(&d, &bits, sizeof d);
+		npy->vector[i] = (float)d;
+		if (isinf(npy->vector[i]) && !isinf(d))
+			return vf_fail(err, EINVAL, "row %llu: data[%u] is %g, beyond what float32 holds", (unsigned long long)npy->row, i, d);
 	}
-	uint64_t bits;
-	double d;
-	memcpy(&bits, from, sizeof bits);
-	bits = le64toh(bits);
-	memcpy(&d, &bits, sizeof d);
-	npy->vector[column] = (float)d;
-	if (isinf(npy->vector[column]) && !isinf(d))
-		return vf_fail(err, EINVAL, "row %llu: data[%u] is %g, beyond what float32 holds", (unsigned long long)npy->row, column, d);
 	return 0;
 }
 
-/* One row, whose numbers lie `stride` numbers apart, goes to the sink. */
-static int give_row(struct vf_npy *npy, const uint8_t *first, uint64_t stride, struct vf_err *err)
+/* One row, whose numbers lie `stride` bytes apart, goes to the sink. */
+static int give_row(struct vf_npy *npy, const uint8_t *bytes, size_t stride, struct vf_err *err)
 {
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < npy->dim; i++)
-		rc = store_number(npy, first + i * stride * npy->item, i, err);
+	if (npy->item == 4)
+		vf_vector_load(bytes, npy->dim, stride, npy->vector);
+	else
+		rc = load_doubles(npy, bytes, stride, err);
 	if (rc == 0)
 		rc = npy->sink(npy->ctx, npy->row, npy->vector, npy->dim, err);
 	if (rc == 0)
@@ -260,7 +257,7 @@ static int take_length(struct vf_npy *npy, struct vf_span part, struct vf_err *e
 
 static int take_row(struct vf_npy *npy, struct vf_span part, struct vf_err *err)
 {
-	int rc = give_row(npy, part.data, 1, err);
+	int rc = give_row(npy, part.data, npy->item, err);
 
 	if (rc == 0 && npy->row == npy->rows)
 		enter(npy, VF_NPY_DONE, 0);
@@ -272,7 +269,7 @@ static int take_matrix(struct vf_npy *npy, struct vf_span part, struct vf_err *e
 	int rc = 0;
 
 	while (rc == 0 && npy->row < npy->rows)
-		rc = give_row(npy, part.data + npy->row * npy->item, npy->rows, err);
+		rc = give_row(npy, part.data + npy->row * npy->item, npy->rows * npy->item, err);
 	if (rc == 0)
 		enter(npy, VF_NPY_DONE, 0);
 	return rc;

@@ -55,6 +55,8 @@ int vf_target_take(struct vf_target *target, const char *name, const struct vf_v
 /* ---- vector.c: the three forms of a vector, counted first, then copied where the caller wants them ---- */
 int vf_vector_count(const struct vf_value *value, const char *what, uint32_t *dim, struct vf_err *err);
 int vf_vector_fill(const struct vf_value *value, const char *what, float *out, struct vf_err *err);
+/* Little-endian float32 at any address, `stride` bytes from one to the next. */
+void vf_vector_load(const uint8_t *bytes, uint32_t dim, size_t stride, float *out);
 /* The index's dimension, set and met. `what` is whose numbers are counted: "vector", "queryVectors[2]". */
 int vf_vector_check_dim(uint32_t dim, const char *what, const struct vf_config *config, const char *index, struct vf_err *err);
 /* No NaN, no infinity, no zero vector under cosine. */

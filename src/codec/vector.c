@@ -46,13 +46,13 @@ int vf_vector_count(const struct vf_value *value, const char *what, uint32_t *di
 	return 0;
 }
 
-static void fill_from_bytes(struct vf_span bytes, float *out)
+void vf_vector_load(const uint8_t *bytes, uint32_t dim, size_t stride, float *out)
 {
-	for (size_t i = 0; i < bytes.len / 4; i++) {
+	for (uint32_t i = 0; i < dim; i++) {
 		uint32_t bits;
-		memcpy(&bits, bytes.data + 4 * i, 4);
+		memcpy(&bits, bytes + i * stride, sizeof bits);
 		bits = le32toh(bits);
-		memcpy(&out[i], &bits, 4);
+		memcpy(&out[i], &bits, sizeof bits);
 	}
 }
 
@@ -78,7 +78,7 @@ int vf_vector_fill(const struct vf_value *value, const char *what, float *out, s
 
 	if (numbers->kind == VF_LIST)
 		return fill_from_list(numbers, what, out, err);
-	fill_from_bytes(numbers->bytes, out);
+	vf_vector_load(numbers->bytes.data, (uint32_t)(numbers->bytes.len / 4), 4, out);
 	return 0;
 }
 
@@ -111,16 +111,30 @@ int vf_vector_check_dim(uint32_t dim, const char *what, const struct vf_config *
 	return 0;
 }
 
+static int refuse_number(const float *vector, const char *what, struct vf_err *err)
+{
+	uint32_t i = 0;
+
+	while (isfinite(vector[i]))
+		i++;
+	return vf_fail(err, EINVAL, "%s[%u] is %s", what, i, isnan(vector[i]) ? "NaN" : "infinite");
+}
+
+/* By the bits, without a branch a number: an exponent of all ones is what is not finite. */
 int vf_vector_check_numbers(const float *vector, uint32_t dim, const char *what, enum vf_metric metric, struct vf_err *err)
 {
-	bool zero = true;
+	const uint32_t exponent = 0x7f800000, sign = 0x80000000;
+	uint32_t bad = 0, any = 0;
 
 	for (uint32_t i = 0; i < dim; i++) {
-		if (!isfinite(vector[i]))
-			return vf_fail(err, EINVAL, "%s[%u] is %s", what, i, isnan(vector[i]) ? "NaN" : "infinite");
-		zero = zero && vector[i] == 0;
+		uint32_t bits;
+		memcpy(&bits, &vector[i], sizeof bits);
+		bad |= (bits & exponent) == exponent;
+		any |= bits & ~sign;
 	}
-	if (zero && metric == VF_COSINE)
+	if (bad)
+		return refuse_number(vector, what, err);
+	if (any == 0 && metric == VF_COSINE)
 		return vf_fail(err, EINVAL, "%s is all zeros, which has no direction for the cosine metric", what);
 	return 0;
 }
