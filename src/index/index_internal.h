@@ -92,7 +92,6 @@ int vf_settings_replace(struct vf_index *index, struct vf_config *config, struct
 #define VF_META_COUNTERS   "counters"
 #define VF_META_QUANT      "quant"
 #define VF_META_CHECKPOINT "checkpoint"
-#define VF_META_EFFORT     "effort"
 
 struct vf_counters { uint64_t next_serial, next_ino, next_version, unlisted_keys; };
 int vf_counters_get(struct vf_txn *txn, struct vf_counters *out, struct vf_err *err);
@@ -143,6 +142,8 @@ int vf_postings_remove(struct vf_postings_change *change, struct vf_span term, u
 /* All terms of a record's canonical metadata. */
 int vf_postings_add_record(struct vf_postings_change *change, struct vf_span metadata, const struct vf_config *config, uint32_t slot, struct vf_err *err);
 int vf_postings_remove_record(struct vf_postings_change *change, struct vf_span metadata, const struct vf_config *config, uint32_t slot, struct vf_err *err);
+/* What it holds, in bytes of memory: a change of many records is written now and then, or it grows with them. */
+size_t vf_postings_change_bytes(const struct vf_postings_change *change);
 /* Writes what was gathered (sorted; later changes of the same pair win) and empties it. */
 int vf_postings_write(struct vf_postings_change *change, struct vf_txn *txn, struct vf_err *err);
 /* What filter.h asks for, over one transaction. The source lives as long as the struct. */
@@ -166,6 +167,8 @@ int vf_memory_make_room(struct vf_index *index, struct vf_txn *txn, uint64_t com
                         const float *(*vector)(void *ctx, uint64_t i), void *ctx, struct vf_err *err);
 /* Called by the committer when nothing is in flight any more: drops a broken graph, grows a flat one into a linked one, wakes the linkers. */
 void vf_memory_published(struct vf_index *index);
+/* The effort is measured again, since what it has to reach has changed. */
+void vf_memory_measure_again(struct vf_index *index);
 /* In the committer's turn: forgets the graph; the next who needs it loads it. */
 void vf_memory_drop(struct vf_index *index);
 /* -1 not loaded, 0 to 99 loading, 100 loaded. */
