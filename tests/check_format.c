@@ -294,8 +294,8 @@ static void check_float(float f, struct vf_buf *out)
 {
 	char *text = text_of_floats(&f, 1, out), *end;
 
-	float back = strtof(text + 1, &end);
-	if (memcmp(&back, &f, sizeof f) != 0 || strcmp(end, "]") != 0 || !strpbrk(text, ".e"))
+	float back = strtof(text + 1, &end), by_double = (float)strtod(text + 1, NULL);
+	if (memcmp(&back, &f, sizeof f) != 0 || memcmp(&by_double, &f, sizeof f) != 0 || strcmp(end, "]") != 0 || !strpbrk(text, ".e"))
 		ck_abort_msg("%s instead of %.9g", text, (double)f);
 }
 
@@ -336,6 +336,17 @@ START_TEST(float32_around_every_power_of_two_and_of_ten_come_back)
 			if (bits + near >= 2)
 				check_float(float_of(bits + near - 2), &out);
 	}
+	vf_buf_free(&out);
+}
+END_TEST
+
+/* The float64 nearest to 7.038531e-26 lies in the middle between two float32, and goes the other way than the decimal. */
+START_TEST(a_float32_comes_back_by_way_of_float64_too)
+{
+	struct vf_buf out = VF_BUF_INIT;
+
+	ck_assert((float)strtod("7.038531e-26", NULL) != strtof("7.038531e-26", NULL));
+	check_float(strtof("7.038531e-26", NULL), &out);
 	vf_buf_free(&out);
 }
 END_TEST
@@ -934,7 +945,7 @@ END_TEST
 CHECK_MAIN("format",
 	a_random_value_comes_back_from_both_formats, msgpack_is_transcoded_to_what_the_tree_gives, json_is_written_in_one_form,
 	a_million_random_float32_come_back_from_their_text, float32_around_every_power_of_two_and_of_ten_come_back,
-	the_text_of_a_float32_has_no_more_digits_than_it_needs, random_float64_come_back_from_their_shortest_text,
+	a_float32_comes_back_by_way_of_float64_too, the_text_of_a_float32_has_no_more_digits_than_it_needs, random_float64_come_back_from_their_shortest_text,
 	a_vector_is_a_list_of_float32_in_both_formats, an_emitter_nests_and_separates,
 	packed_lists_of_floats_are_read_whatever_stands_between, json_numbers_are_read_as_strtod_and_strtoll_read_them,
 	what_is_no_json_number_is_refused_in_a_list_too, lists_of_numbers_find_their_place_again,

@@ -20,9 +20,5 @@ bool vf_format_guess(struct vf_span bytes, enum vf_format *out)
 
 int vf_value_decode(enum vf_format format, struct vf_span bytes, struct vf_arena *arena, struct vf_value *out, struct vf_err *err)
 {
-	switch (format) {
-	case VF_MSGPACK: return vf_msgpack_decode(bytes, arena, out, err);
-	case VF_JSON:    return vf_json_decode(bytes, arena, out, err);
-	}
-	return vf_oom(err);
+	return format == VF_JSON ? vf_json_decode(bytes, arena, out, err) : vf_msgpack_decode(bytes, arena, out, err);
 }

@@ -148,18 +148,25 @@ static bool try_digits(struct binary b, int bits, int up, uint64_t *digits)
 	return off < power5[up] || (off == power5[up] && b.mantissa % 2 == 0);
 }
 
-/* As many digits as it takes, from `least` to `most`. False: not of everyday size. */
-static bool shorten(double x, int bits, int least, int most, struct decimal *out)
+/* Most readers of a float32 make a float64 first, and round that. Once in a while this leads to its neighbour: then it takes
+ * more digits. */
+static bool survives_two_roundings(struct decimal d, double x, int bits)
+{
+	return bits == DOUBLE_BITS || (double)(float)double_of(binary_of(d, DOUBLE_BITS)) == x;
+}
+
+/* As many digits as it takes, from `least` on. False: not of everyday size. */
+static bool shorten(double x, int bits, int least, struct decimal *out)
 {
 	if (!(x >= QUICK_MIN && x < QUICK_MAX))
 		return false;
 	struct binary b = binary_of_double(x, bits);
 	int size = size_of(x);
-	for (int up = least - size; up <= most - size; up++) {
+	for (int up = least - size; up <= DBL_DECIMAL_DIG - size; up++) {
 		if (up < 0 || up > POWER5_MAX)
 			return false;
 		out->exponent = -up;
-		if (try_digits(b, bits, up, &out->digits)) {
+		if (try_digits(b, bits, up, &out->digits) && survives_two_roundings(*out, x, bits)) {
 			*out = without_zeros(*out);
 			return true;
 		}
@@ -191,9 +198,9 @@ static struct decimal print_float(float f)
 {
 	char text[40];
 
-	for (int n = f < FLT_MIN ? 1 : FLT_DIG; n <= FLT_DECIMAL_DIG; n++) {
+	for (int n = f < FLT_MIN ? 1 : FLT_DIG; n <= DBL_DECIMAL_DIG; n++) {
 		snprintf(text, sizeof text, "%.*e", n - 1, (double)f);
-		if (strtof(text, NULL) == f)
+		if (strtof(text, NULL) == f && (float)strtod(text, NULL) == f)
 			break;
 	}
 	return read_scientific(text);
@@ -273,7 +280,7 @@ size_t vf_text_of_float(float f, char out[VF_NUMBER_TEXT_MAX])
 	struct decimal d = { 0, 0 };
 	float positive = fabsf(f);
 
-	if (positive > 0 && !shorten((double)positive, FLOAT_BITS, FLT_DIG, FLT_DECIMAL_DIG, &d))
+	if (positive > 0 && !shorten((double)positive, FLOAT_BITS, FLT_DIG, &d))
 		d = print_float(positive);
 	return put_decimal(signbit(f), d, out);
 }
@@ -283,7 +290,7 @@ size_t vf_text_of_double(double d, char out[VF_NUMBER_TEXT_MAX])
 	struct decimal shortest = { 0, 0 };
 	double positive = fabs(d);
 
-	if (positive > 0 && !shorten(positive, DOUBLE_BITS, DBL_DIG, DBL_DECIMAL_DIG, &shortest))
+	if (positive > 0 && !shorten(positive, DOUBLE_BITS, DBL_DIG, &shortest))
 		shortest = print_double(positive);
 	return put_decimal(signbit(d), shortest, out);
 }

@@ -269,10 +269,5 @@ void vf_scanner_init(struct vf_scanner *scanner, enum vf_format format)
 
 int vf_scanner_feed(struct vf_scanner *scanner, struct vf_span bytes, size_t *taken, struct vf_err *err)
 {
-	*taken = 0;
-	switch (scanner->format) {
-	case VF_MSGPACK: return feed_msgpack(scanner, bytes, taken, err);
-	case VF_JSON:    return feed_json(scanner, bytes, taken, err);
-	}
-	return VF_SCAN_MORE;
+	return scanner->format == VF_JSON ? feed_json(scanner, bytes, taken, err) : feed_msgpack(scanner, bytes, taken, err);
 }
