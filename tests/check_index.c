@@ -1367,6 +1367,45 @@ START_TEST(a_read_only_index_reads_and_refuses_to_write)
 }
 END_TEST
 
+/* The worked numbers of doc/FORMAT.md. */
+START_TEST(rows_are_the_bytes_that_the_format_document_shows)
+{
+	static const uint8_t expected[] = {
+		0x59, 0x8e, 0xae, 0x78, 0xe1, 0xbb, 0xd5, 0xba, 0x40, 0xda, 0x72, 0x93, 0x72, 0x4d, 0xc7, 0x9b, 0x40, 0, 0, 0, 0, 0, 0, 0,
+		1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x2a, 0x36, 0xfe, 0x9c, 0x97, 0x17, 0, 0, 0x2a, 0x36, 0xfe, 0x9c, 0x97, 0x17, 0, 0, 0, 0,
+		3, 0, 0, 0, 5, 0, 0, 0, 0x11, 0, 0, 0, 'd', 'o', 'c', '-', '1', 0x82, 0xa4, 'l', 'a', 'n', 'g', 0xa2, 'e', 'n',
+		0xa4, 'y', 'e', 'a', 'r', 0xcd, 0x07, 0xe8,
+	};
+	static const uint8_t tail[] = { 0x4e, 0x36, 0x73, 0xa2, 0xdc, 0x31, 0x4a, 0xf9, 0xee, 0x55, 0x3d, 0x08, 0xa1, 0x43, 0x85, 0x93 };
+	const float vector[] = { 1, 0.5f, -2 };
+	struct vf_arena arena = VF_ARENA_INIT;
+	struct vf_record_row back, row = {
+		.vector_sum = vf_vector_sum(vector, sizeof vector), .ino = VF_INO_FIRST, .version = 1, .mtime_ns = 1700000000000000000,
+		.ctime_ns = 1700000000000000000, .dim = 3, .key = vf_span_str("doc-1"),
+		.metadata = json_metadata("{\"year\": 2024, \"lang\": \"en\"}", &arena),
+	};
+	uint8_t bytes[sizeof expected], long_name[VF_KEY_ROW_HEAD + 16], a[480];
+
+	ck_assert_uint_eq(vf_record_row_size(&row), sizeof expected);
+	vf_record_row_encode(&row, bytes);
+	ck_assert_mem_eq(bytes, expected, sizeof expected);
+	ck_ok(vf_record_row_decode(vf_span(bytes, sizeof bytes), &back, &err));
+	ck_assert(vf_span_is(back.key, "doc-1") && back.mtime_ns == row.mtime_ns && back.vector_sum == row.vector_sum);
+	for (size_t i = 0; i < sizeof bytes; i++) {
+		bytes[i] ^= 1;
+		ck_fails(vf_record_row_decode(vf_span(bytes, sizeof bytes), &back, &err), EIO);
+		ck_fails(vf_record_row_decode(vf_span(bytes, i), &back, &err), EIO);
+		bytes[i] ^= 1;
+	}
+	memset(a, 'a', sizeof a);
+	struct vf_span name = vf_key_row_name(vf_span(a, sizeof a), long_name);
+	ck_assert_uint_eq(name.len, 480);
+	ck_assert_mem_eq(name.data, a, VF_KEY_ROW_HEAD);
+	ck_assert_mem_eq(name.data + VF_KEY_ROW_HEAD, tail, sizeof tail);
+	vf_arena_free(&arena);
+}
+END_TEST
+
 /* ---- the audit finds what is wrong ---- */
 
 static struct vf_txn *damage;
@@ -1502,5 +1541,5 @@ CHECK_MAIN("index",
 	a_killed_writer_leaves_whole_batches_and_all_that_were_acknowledged, many_writers_and_readers_at_once_lose_nothing,
 	exports_are_one_snapshot_in_key_order, an_export_inserted_elsewhere_gives_the_same_export,
 	saved_questions_are_files_kept_as_they_were_written, many_saved_questions_are_listed_page_by_page, stats_say_what_is_there,
-	a_newer_format_is_refused, a_read_only_index_reads_and_refuses_to_write, the_audit_finds_planted_damage,
+	rows_are_the_bytes_that_the_format_document_shows, a_newer_format_is_refused, a_read_only_index_reads_and_refuses_to_write, the_audit_finds_planted_damage,
 	a_damaged_record_is_an_error_that_names_it)

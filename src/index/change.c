@@ -20,6 +20,15 @@ bool vf_key_unlisted(struct vf_span key)
 
 /* ---- small steps ---- */
 
+#define TERMS_BYTES_MAX (32u << 20)
+
+/* Terms are gathered, so that a row of postings is written once for all records; but not without bound. Nothing that the transaction lent may be
+ * needed afterwards. */
+static int relieve(struct vf_change *change, struct vf_err *err)
+{
+	return vf_postings_change_bytes(change->postings) < TERMS_BYTES_MAX ? 0 : vf_postings_write(change->postings, change->txn, err);
+}
+
 struct found {
 	struct vf_key_row key_row;
 	struct vf_record_row record;   /* lent by the transaction */
@@ -197,9 +206,9 @@ static int replace(struct vf_change *change, const struct found *old, const stru
 int vf_change_put(struct vf_change *change, const struct vf_put *put, enum vf_put_result *result, struct vf_err *err)
 {
 	struct found old;
-	int rc = look_up(change, put->key, &old, err);
+	int rc = relieve(change, err);
 
-	if (rc < 0)
+	if (rc || (rc = look_up(change, put->key, &old, err)) < 0)
 		return rc;
 	if (rc == 0 && put->if_absent) {
 		*result = VF_PUT_SKIPPED;
@@ -227,9 +236,11 @@ static int remove_found(struct vf_change *change, struct vf_span key, const stru
 int vf_change_remove(struct vf_change *change, struct vf_span key, struct vf_err *err)
 {
 	struct found old;
-	int rc = look_up(change, key, &old, err);
+	int rc;
 
-	return rc ? rc : remove_found(change, key, &old, err);
+	if ((rc = relieve(change, err)) || (rc = look_up(change, key, &old, err)))
+		return rc;
+	return remove_found(change, key, &old, err);
 }
 
 static int update_found(struct vf_change *change, struct vf_span key, const struct found *old, const struct vf_update *update, struct vf_err *err)
@@ -249,9 +260,11 @@ static int update_found(struct vf_change *change, struct vf_span key, const stru
 int vf_change_update(struct vf_change *change, struct vf_span key, const struct vf_update *update, struct vf_err *err)
 {
 	struct found old;
-	int rc = look_up(change, key, &old, err);
+	int rc;
 
-	return rc ? rc : update_found(change, key, &old, update, err);
+	if ((rc = relieve(change, err)) || (rc = look_up(change, key, &old, err)))
+		return rc;
+	return update_found(change, key, &old, update, err);
 }
 
 /* A copy of metadata that the next put would take away. */
@@ -341,9 +354,9 @@ static int matches_of(struct vf_change *change, const struct vf_filter *filter, 
 static int change_slot(struct vf_change *change, uint32_t slot, const struct vf_update *update, struct vf_err *err)
 {
 	struct found old;
-	int rc = look_up_slot(change, slot, &old, err);
+	int rc;
 
-	if (rc)
+	if ((rc = relieve(change, err)) || (rc = look_up_slot(change, slot, &old, err)))
 		return rc;
 	struct vf_span key = old.record.key;
 	if ((rc = keep(change, &key, err)))
@@ -379,7 +392,7 @@ int vf_change_update_matches(struct vf_change *change, const struct vf_update *u
 
 /* ---- all of them ---- */
 
-#define REINDEX_STRIDE 65536u   /* records whose terms are gathered before they are written */
+#define REINDEX_STRIDE 16384u   /* records whose terms are gathered before they are written */
 
 static int reindex_row(struct vf_change *change, struct vf_span bytes, const struct vf_config *from, const struct vf_config *to, struct vf_err *err)
 {

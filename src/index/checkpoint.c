@@ -282,6 +282,11 @@ static bool wants_measuring(struct vf_index *index, const struct state *state)
 	return at == 0 || 10 * (linked > at ? linked - at : at - linked) > at;
 }
 
+void vf_memory_measure_again(struct vf_index *index)
+{
+	atomic_store(&index->keeper->measured_at, 0);
+}
+
 static void measure(struct vf_index *index, const struct state *state)
 {
 	struct vf_err err = VF_ERR_INIT;

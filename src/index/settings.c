@@ -91,6 +91,7 @@ struct configure {
 	struct vf_span text;
 	struct vf_config config;           /* the new one */
 	bool reshaped;                     /* the graph's shape depends on what changed */
+	bool new_recall;
 };
 
 static bool same_fields(const struct vf_config *a, const struct vf_config *b)
@@ -130,6 +131,7 @@ static int write_config(struct vf_change *change, void *ctx, struct vf_err *err)
 	    (rc = check_frozen(change, from, &c->config, &records, err)))
 		return rc;
 	vf_change_holds_config(change);
+	c->new_recall = from->recall != c->config.recall;
 	c->reshaped = from->dim != c->config.dim || from->metric != c->config.metric || from->m != c->config.m;
 	if ((rc = put_config(change->txn, &c->config, err)) == 0 && records && !same_fields(from, &c->config))
 		rc = vf_change_reindex(change, from, &c->config, err);
@@ -150,6 +152,8 @@ static void config_done(void *ctx, bool ok)
 		vf_graph_set_ef_construction(c->index->graph, c->config.ef_construction);
 	if (vf_settings_replace(c->index, &c->config, &err) && vf_settings_load(c->index, &err))
 		vf_log(LOG_ERR, "the new config holds after the next start only: %s", err.text);
+	if (c->new_recall)
+		vf_memory_measure_again(c->index);
 }
 
 int vf_index_configure(struct vf_index *index, struct vf_span text, struct vf_err *err)
