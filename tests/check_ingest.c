@@ -167,7 +167,12 @@ static void write_msgpack(struct stream *s)
 	put_msgpack(s, RECORD_B);
 	put_msgpack(s, RECORD_A);
 }
-static void write_msgpack_list(struct stream *s) { put_msgpack(s, "[" RECORD_A "," RECORD_B "]"); put_msgpack(s, "[]"); put_msgpack(s, RECORD_A); }
+static void write_msgpack_list(struct stream *s)
+{
+	put_msgpack(s, "[" RECORD_A "," RECORD_B "]");
+	put_msgpack(s, "[]");
+	put_msgpack(s, RECORD_A);
+}
 static void write_msgpack_three(struct stream *s) { put_msgpack(s, "[" RECORD_A "," RECORD_A "," RECORD_B "]"); }
 static void write_msgpack_wide(struct stream *s)
 {

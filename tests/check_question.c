@@ -15,7 +15,8 @@ static struct vf_config some_config(const char *text)
 	return config;
 }
 
-static int ask(const char *json, enum vf_format format, const struct vf_config *config, struct vf_arena *arena, struct vf_question *q, struct vf_err *err)
+static int ask(const char *json, enum vf_format format, const struct vf_config *config, struct vf_arena *arena, struct vf_question *q,
+               struct vf_err *err)
 {
 	struct vf_value value = decoded(json, format, arena);
 
@@ -268,7 +269,8 @@ static const struct vf_answer_row rows[] = {
 	{ .key = { (const uint8_t *)"doc\"8", 5 }, .distance = 1, .metadata = { (const uint8_t *)"\x80", 1 }, .vector = two, .dim = 2 },
 };
 
-static void write_answer(struct vf_answer *a, const struct vf_question *q, struct vf_spool *spool, const struct vf_answer_head *head, size_t n)
+static void write_answer(struct vf_answer *a, const struct vf_question *q, struct vf_spool *spool, const struct vf_answer_head *head,
+                         size_t n)
 {
 	struct vf_err err = VF_ERR_INIT;
 

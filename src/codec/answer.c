@@ -40,7 +40,8 @@ static bool has_distances(const struct vf_question *q)
 	return q->vectors || q->key.len;
 }
 
-int vf_answer_begin(struct vf_answer *a, const struct vf_question *q, struct vf_spool *spool, const struct vf_answer_head *head, uint64_t rows, struct vf_err *err)
+int vf_answer_begin(struct vf_answer *a, const struct vf_question *q, struct vf_spool *spool, const struct vf_answer_head *head,
+                    uint64_t rows, struct vf_err *err)
 {
 	if (rows > UINT32_MAX)
 		return vf_fail(err, EFBIG, "an answer of %llu rows is too long", (unsigned long long)rows);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ingest_internal.h - the stream of insert: ingest.c walks it, body.c takes a {"vectors": [...]} apart and gives its list back to ingest.c. */
+/* ingest_internal.h - the stream of insert: ingest.c walks it, body.c takes a {"vectors": [...]} apart and gives its list back. */
 #ifndef VECFS_INGEST_INTERNAL_H
 #define VECFS_INGEST_INTERNAL_H
 

@@ -11,7 +11,7 @@
 #define MAGIC_BYTES  8u                 /* \x93NUMPY, major, minor */
 #define HEADER_BYTES_MAX (64u << 10)
 
-void vf_npy_init(struct vf_npy *npy, int (*sink)(void *ctx, uint64_t row, const float *vector, uint32_t dim, struct vf_err *err), void *ctx)
+void vf_npy_init(struct vf_npy *npy, vf_npy_sink sink, void *ctx)
 {
 	*npy = (struct vf_npy){ .part = VF_NPY_MAGIC, .need = MAGIC_BYTES, .sink = sink, .ctx = ctx };
 }

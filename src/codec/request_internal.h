@@ -68,6 +68,7 @@ extern const struct vf_span vf_metadata_empty;
 int vf_metadata_check_strings(const struct vf_value *map, const struct vf_field_rule *rule, struct vf_err *err);
 
 /* ---- npy.c: a NumPy matrix in pieces, one row after the other ---- */
+typedef int (*vf_npy_sink)(void *ctx, uint64_t row, const float *vector, uint32_t dim, struct vf_err *err);
 enum vf_npy_part { VF_NPY_MAGIC, VF_NPY_LENGTH, VF_NPY_HEADER, VF_NPY_ROW, VF_NPY_MATRIX, VF_NPY_DONE };
 struct vf_npy {
 	enum vf_npy_part part;             /* what is being read */
@@ -79,11 +80,11 @@ struct vf_npy {
 	uint64_t rows, row;
 	uint32_t dim;
 	float *vector;                     /* one row, aligned */
-	int (*sink)(void *ctx, uint64_t row, const float *vector, uint32_t dim, struct vf_err *err);
+	vf_npy_sink sink;
 	void *ctx;
 };
 
-void vf_npy_init(struct vf_npy *npy, int (*sink)(void *ctx, uint64_t row, const float *vector, uint32_t dim, struct vf_err *err), void *ctx);
+void vf_npy_init(struct vf_npy *npy, vf_npy_sink sink, void *ctx);
 void vf_npy_free(struct vf_npy *npy);
 /* Takes at most the rest of one part; *taken is how much that was. npy->part is VF_NPY_DONE behind the last row. */
 int vf_npy_feed(struct vf_npy *npy, struct vf_span bytes, size_t *taken, struct vf_err *err);

@@ -86,7 +86,8 @@ int vf_update_from_value(const struct vf_value *value, const struct vf_config *c
 }
 
 /* The old entries that stay, then those that are set. */
-static int merge(const struct vf_update *update, const struct vf_value *old, struct vf_arena *arena, struct vf_value *out, struct vf_err *err)
+static int merge(const struct vf_update *update, const struct vf_value *old, struct vf_arena *arena, struct vf_value *out,
+                 struct vf_err *err)
 {
 	*out = (struct vf_value){ .kind = VF_MAP };
 	out->entries = vf_arena_alloc(arena, ((size_t)old->count + update->set.count) * sizeof *out->entries);
