@@ -53,7 +53,7 @@ static bool holds(struct vf_span row)
 {
 	uint32_t sum;
 
-	if (row.len <= BITMAP_HEAD || row.data[0] != FORM_BITMAP)
+	if (row.len <= BITMAP_HEAD || row.data[0] != FORM_BITMAP || row.data[1] != 0)
 		return false;
 	memcpy(&sum, row.data + 2, sizeof sum);
 	return sum == sum_of(row.data + BITMAP_HEAD, row.len - BITMAP_HEAD);
