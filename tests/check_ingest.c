@@ -189,6 +189,13 @@ static void write_msgpack_body(struct stream *s)
 	put_msgpack(s, "{\"vectors\":[]}");
 	put_msgpack(s, RECORD_B);
 }
+static void write_msgpack_body_wide(struct stream *s)
+{
+	put(s, "\xde\0\x02\xa9indexName\xa4" "docs\xa7vectors", 26);
+	put_msgpack(s, "[" RECORD_A "]");
+	put(s, "\xdf\0\0\0\x01\xa7vectors", 13);
+	put_msgpack(s, "[" RECORD_B "]");
+}
 static void write_msgpack_binary(struct stream *s)
 {
 	put(s, "\x82\xa3key\xa1" "a\xa4" "data\xc4\x08\0\0\x80\x3f\0\0\0\x40", 22);
@@ -230,6 +237,7 @@ static const struct form forms[] = {
 	{ "a msgpack list of three, which begins like .npy", write_msgpack_three, A A B, VF_MSGPACK },
 	{ "msgpack lists with long heads", write_msgpack_wide, A B A, VF_MSGPACK },
 	{ "msgpack bodies, the list beginning like .npy", write_msgpack_body, A B A B, VF_MSGPACK },
+	{ "msgpack bodies with long heads", write_msgpack_body_wide, A B, VF_MSGPACK },
 	{ "a msgpack record with a binary vector", write_msgpack_binary, "a:1,2;", VF_MSGPACK },
 	{ ".npy of float32", write_npy_f4, "0:0,1;1:2,3;2:4,5;", VF_JSON },
 	{ ".npy of float64, version 2", write_npy_f8, "0:0,1,2;1:3,4,5;", VF_JSON },
@@ -327,6 +335,7 @@ static const struct bad bads[] = {
 	{ "{\"vectors\":[" RECORD_A "],\"vectors\":[]}", 0, EINVAL, "", "duplicate" },
 	{ "{\"vectors\":[" RECORD_A ",{\"key\":\"z\",\"data\":[null]}]}", 37, EINVAL, A, "record 2 ('z'): data[0] is null" },
 	{ RECORD_A "{\"vectors\":[" RECORD_A "],\"indexName\":\"other\"}", 24, EINVAL, A, "meant for index 'other', this is index 'docs'" },
+	{ "{\"vectors\":[" RECORD_A "],\"indexName\":\"docs\"} x", 58, EINVAL, A, "'x' is unexpected" },
 	{ "{\"vectors\":[],\"vectorBucketName\":\"other\"}", 0, EINVAL, "", "meant for bucket 'other', this is bucket 'demo'" },
 	{ "{\"vectors\":[],\"indexArn\":\"arn:aws:s3vectors:x:1:bucket/demo/index/other\"}", 0, EINVAL, "", "meant for index 'other'" },
 	{ "{\"vectors\":[],\"indexArn\":\"demo/docs\"}", 0, EINVAL, "", "indexArn is 'demo/docs'; it must be arn:aws:s3vectors:" },
@@ -572,6 +581,51 @@ START_TEST(a_long_body_is_taken_record_by_record)
 }
 END_TEST
 
+/* What is too long to be decoded whole is walked by our own eyes: blanks make it so long. */
+START_TEST(a_long_body_is_as_strict_as_a_short_one)
+{
+	static const char *const cases[][3] = {
+		{ "{\"vectors\":[" RECORD_A "],", "\"indexName\":\"docs\"}", NULL },
+		{ "{", "\"vectors\":[" RECORD_A "]}", NULL },
+		{ "{\"vectors\":", "[" RECORD_A "]}", NULL },
+		{ "{\"vectors\":[" RECORD_A "],", "\"vectors\":[]}", "'vectors' is there twice" },
+		{ "{\"vectors\":[" RECORD_A "]", "\"indexName\":\"docs\"}", "not JSON: ',' or '}' expected" },
+		{ "{\"vectors\"", "[" RECORD_A "]}", "not JSON: ':' expected" },
+		{ "{\"vectors\":[" RECORD_A "],", "}", "'}' closes no" },
+		{ "{\"vectors\":[" RECORD_A "],", "7:1}", "a name in a map is an integer" },
+		{ "{\"vectors\":[" RECORD_A "],", "\"indexName\":}", "closes no" },
+		{ "{\"vectors\":[" RECORD_A "],", "\"indexName\":tru}", "JSON" },
+		{ "{\"vectors\":[" RECORD_A "],", "\"key\":\"docs\"}", "unknown field 'key' beside vectors" },
+		{ "{\"vectors\":", "{}}", "vectors is not a list of records" },
+		{ "{\"vectors\":[" RECORD_A, ",]}", "']' is unexpected" },
+	};
+	const size_t blanks = VF_RECORD_FILE_BYTES_MAX;
+	char *pad = malloc(blanks);
+	uint64_t seed = 11;
+
+	memset(pad, ' ', blanks);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct vf_err err = VF_ERR_INIT;
+		struct stream s = { VF_BUF_INIT };
+		struct seen seen = { .records = 0 };
+		put_text(&s, cases[i][0]);
+		put(&s, pad, blanks);
+		put_text(&s, cases[i][1]);
+		int rc = ingest_all(vf_buf_span(&s.bytes), 0, &seed, &seen, NULL, &err);
+		ck_assert_msg(rc == (cases[i][2] ? -EINVAL : 0), "%s...%s: %d %s", cases[i][0], cases[i][1], rc, err.text);
+		if (cases[i][2]) {
+			ck_says(err, cases[i][2]);
+			ck_assert(err.unit == VF_PLACE_BYTE && err.place <= s.bytes.len);
+		} else {
+			ck_span(vf_buf_span(&seen.text), A);
+		}
+		vf_buf_free(&seen.text);
+		vf_buf_free(&s.bytes);
+	}
+	free(pad);
+}
+END_TEST
+
 START_TEST(a_value_that_never_ends_is_refused_before_it_fills_the_memory)
 {
 	static const struct { const char *begin; uint64_t most; const char *says; } cases[] = {
@@ -642,5 +696,6 @@ CHECK_MAIN("ingest",
 	what_is_wrong_is_told_with_its_place_and_stays, msgpack_that_is_wrong_is_told_with_its_place,
 	an_npy_that_is_no_matrix_of_floats_is_refused, an_npy_holds_exactly_its_declared_size,
 	a_double_beyond_float32_names_its_row_and_column, the_sink_stops_the_stream, after_its_end_a_stream_begins_anew,
-	a_long_body_is_taken_record_by_record, a_value_that_never_ends_is_refused_before_it_fills_the_memory,
+	a_long_body_is_taken_record_by_record,
+	a_long_body_is_as_strict_as_a_short_one, a_value_that_never_ends_is_refused_before_it_fills_the_memory,
 	noise_is_judged_the_same_in_any_pieces)
