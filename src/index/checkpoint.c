@@ -287,13 +287,19 @@ void vf_memory_measure_again(struct vf_index *index)
 	atomic_store(&index->keeper->measured_at, 0);
 }
 
-static void measure(struct vf_index *index, const struct state *state)
+/* At rest only: what is pending is scanned beside the graph, and would be measured as found. */
+static void measure(struct vf_index *index)
 {
 	struct vf_err err = VF_ERR_INIT;
+	struct state state;
 
-	atomic_store(&index->keeper->measured_at, state->counts.linked);
+	look(index, &state);
+	if (!state.loaded || !wants_measuring(index, &state) || pthread_mutex_trylock(&index->keeper->measuring))
+		return;
+	atomic_store(&index->keeper->measured_at, state.counts.linked);
 	if (vf_effort_measure(index, &err) < 0)
 		vf_index_warn(index, "the effort of a search is not measured: %s", err.text);
+	pthread_mutex_unlock(&index->keeper->measuring);
 }
 
 /* chores is held. */
@@ -316,8 +322,6 @@ static int64_t do_chores(struct vf_index *index)
 			vf_index_warn(index, "the checkpoint waits: %s", err.text);
 		return 0;
 	}
-	if (wants_measuring(index, &state))
-		measure(index, &state);
 	return sweep_in < checkpoint_in ? sweep_in : checkpoint_in;
 }
 
@@ -333,5 +337,9 @@ int64_t vf_memory_work(struct vf_index *index)
 		return more ? 0 : INT64_MAX;
 	int64_t after = do_chores(index);
 	pthread_mutex_unlock(&index->keeper->chores);
-	return more ? 0 : after;
+	if (more)
+		return 0;
+	if (after)
+		measure(index);
+	return after;
 }

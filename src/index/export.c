@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "index_internal.h"
-#include "vecfs/name.h"
+#include "ask_internal.h"
 
 #define NPY_ALIGN 64u
 
@@ -83,15 +82,13 @@ static int put_row(struct export *e, uint64_t serial, struct vf_err *err)
 
 static int put_rows(struct export *e, struct vf_err *err)
 {
-	struct vf_span name, bytes;
-	struct vf_scan *scan = NULL;
-	struct vf_key_row key_row;
-	int rc = vf_scan_open(e->txn, VF_T_KEYS, vf_span(NULL, 0), &scan, err);
+	struct vf_key_walk *walk = NULL;
+	struct vf_walked key;
+	int rc = vf_key_walk_open(e->txn, vf_span(NULL, 0), &walk, err);
 
-	while (rc == 0 && (rc = vf_scan_step(scan, &name, &bytes, err)) == 0)
-		if ((rc = vf_key_row_decode(bytes, &key_row, err)) == 0)
-			rc = put_row(e, key_row.serial, err);
-	vf_scan_close(&scan);
+	while (rc == 0 && (rc = vf_key_walk_step(walk, &key, err)) == 0)
+		rc = put_row(e, key.serial, err);
+	vf_key_walk_close(&walk);
 	return rc < 0 ? rc : 0;
 }
 

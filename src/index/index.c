@@ -107,13 +107,12 @@ static void destroy(struct vf_index *index)
 		vf_settings_release(index->settings);
 	pthread_rwlock_destroy(&index->graph_lock);
 	pthread_mutex_destroy(&index->small_lock);
-	free(index->dir);
 	free(index->bucket);
 	free(index->name);
 	free(index);
 }
 
-static struct vf_index *allocate(const char *dir, const struct vf_index_options *options)
+static struct vf_index *allocate(const struct vf_index_options *options)
 {
 	struct vf_index *index = calloc(1, sizeof *index);
 
@@ -124,10 +123,9 @@ static struct vf_index *allocate(const char *dir, const struct vf_index_options 
 	index->due_ns = INT64_MAX;
 	index->read_only = options->read_only;
 	index->linkers = options->linkers;
-	index->dir = strdup(dir);
 	index->bucket = strdup(options->bucket ? options->bucket : "");
 	index->name = strdup(options->name ? options->name : "");
-	if (index->dir && index->bucket && index->name)
+	if (index->bucket && index->name)
 		return index;
 	destroy(index);
 	return NULL;
@@ -135,7 +133,7 @@ static struct vf_index *allocate(const char *dir, const struct vf_index_options 
 
 int vf_index_open(const char *dir, const struct vf_index_options *options, struct vf_index **out, struct vf_err *err)
 {
-	struct vf_index *index = allocate(dir, options);
+	struct vf_index *index = allocate(options);
 	int rc;
 
 	*out = NULL;
@@ -157,6 +155,7 @@ void vf_index_close(struct vf_index **index)
 
 	if (!*index)
 		return;
+	atomic_store(&(*index)->closing, true);
 	if ((*index)->linkers)
 		vf_linkers_forget((*index)->linkers, *index);
 	/* A checkpoint that fails loses links only, which are made again. */

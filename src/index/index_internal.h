@@ -28,7 +28,6 @@ struct vf_settings {
 
 struct vf_index {
 	struct vf_store *store;
-	char *dir;                         /* of the store, for spools */
 	bool read_only;
 	struct vf_linkers *linkers;
 
@@ -63,6 +62,7 @@ struct vf_index {
 	struct vf_index *ring_next;
 	bool in_ring;
 	bool forgotten;
+	_Atomic bool closing;              /* long work in the background stops early */
 	unsigned workers;
 	uint64_t wakes;
 	int64_t due_ns;                    /* monotonic; INT64_MAX: no work */
@@ -185,7 +185,7 @@ void vf_linkers_forget(struct vf_linkers *linkers, struct vf_index *index);
 /* ---- effort.c ---- */
 /* The ef for a question: its own, or the smallest known to reach its recall (or else the config's) for top_k neighbours. */
 uint32_t vf_effort_for(struct vf_index *index, const struct vf_config *config, const struct vf_question *question, uint64_t top_k);
-/* Called by a linker thread when linking has come to rest: sampled vectors asked exactly and through the graph. */
+/* Called by a linker thread when linking has come to rest: sampled vectors asked exactly and through the graph. 1: the index is being closed. */
 int vf_effort_measure(struct vf_index *index, struct vf_err *err);
 
 /* ---- commit.c ---- */

@@ -6,7 +6,8 @@
 #include "index_internal.h"
 
 struct vf_graph_keeper {
-	pthread_mutex_t chores;            /* sweep, checkpoint, measuring: one thread at a time */
+	pthread_mutex_t chores;            /* sweep and checkpoint: one thread at a time */
+	pthread_mutex_t measuring;         /* the effort: likewise, and a checkpoint does not wait for it */
 	pthread_mutex_t loading;           /* of a read-only index, which has no committer's turn */
 	atomic_int percent;                /* of loading; -1 while nobody loads */
 	_Atomic uint64_t generation;       /* of the graph: chunks of another one are worth nothing */

@@ -24,6 +24,7 @@ int vf_keeper_new(struct vf_graph_keeper **out, struct vf_err *err)
 	if (!keeper)
 		return vf_oom(err);
 	pthread_mutex_init(&keeper->chores, NULL);
+	pthread_mutex_init(&keeper->measuring, NULL);
 	pthread_mutex_init(&keeper->loading, NULL);
 	atomic_store(&keeper->percent, -1);
 	return 0;
@@ -34,6 +35,7 @@ void vf_keeper_free(struct vf_graph_keeper **keeper)
 	if (!*keeper)
 		return;
 	pthread_mutex_destroy(&(*keeper)->chores);
+	pthread_mutex_destroy(&(*keeper)->measuring);
 	pthread_mutex_destroy(&(*keeper)->loading);
 	free(*keeper);
 	*keeper = NULL;
