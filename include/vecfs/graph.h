@@ -9,7 +9,7 @@
  * distances that a search returns are those of the codes, to rank candidates by, not to report.
  *
  * Threads: any number may search, scan and link at once. add, remove and slot_take exclude one another (the index's
- * committer calls them). sweep, load and dump may run beside searches; see each.
+ * committer calls them). sweep and dump may run beside all of them; loading and audit beside none.
  * Source: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using HNSW", 2016. */
 #ifndef VECFS_GRAPH_H
 #define VECFS_GRAPH_H
@@ -68,8 +68,8 @@ void vf_graph_remove(struct vf_graph *graph, uint32_t slot);
 
 /* ---- linking: any thread ---- */
 
-/* Links one pending slot, the oldest not yet taken by another thread. Returns 1 when one was linked, 0 when none
- * waits, negative on ENOMEM. */
+/* Links one pending slot that no other thread has taken. Returns 1 when one was taken, 0 when none
+ * waits, negative on ENOMEM. A vector equal to a linked one becomes its twin, which costs a search only. */
 int vf_graph_link_one(struct vf_graph *graph, struct vf_err *err);
 /* One sweep: takes away every link to the slots that are dead now, repairs the neighbourhoods, and makes the slots
  * FREE once no search can still be at them. Runs beside searches and linking; one sweep at a time. */
@@ -105,7 +105,8 @@ struct vf_search_stats {
 
 /* Through the graph, with the pending slots scanned beside it. hits has room for `want`; *nhits of them are filled.
  * With `only`, nodes outside still lead to others, but are not returned; it stops when it has visited more nodes than
- * the set has (the caller then scans). stats may be NULL. Returns 0, 1 when it stopped early, or negative. */
+ * the set has. stats may be NULL. Returns 0, or 1 when the caller had better scan: it stopped early, found fewer than min(want, live,
+ * only->count), or was asked for a beam wider than VF_EF_MAX. Negative on ENOMEM. */
 int vf_graph_search(struct vf_graph *graph, const struct vf_search *search, struct vf_hit *hits, uint32_t *nhits,
                     struct vf_search_stats *stats, struct vf_err *err);
 /* By comparing with every live slot (of `only`): the `want` nearest by code. */
@@ -130,10 +131,12 @@ enum vf_slot_state vf_graph_slot(const struct vf_graph *graph, uint32_t slot, ui
 uint32_t vf_graph_chunk_slots(const struct vf_graph *graph);
 /* The next chunk from *chunk on that changed since its last dump; false when there is none. */
 bool vf_graph_chunk_dirty(struct vf_graph *graph, uint32_t *chunk);
-/* Append the chunk's codes (serials and codes; changes only when slots are added) or links to `out`, and mark it clean. */
+/* Appends the chunk's codes (serials and codes) and its links, and marks it clean. Beside linkers, searches and the committer. */
 int vf_graph_chunk_dump(struct vf_graph *graph, uint32_t chunk, struct vf_buf *codes, struct vf_buf *links, struct vf_err *err);
 /* Loading, before any other thread knows the graph: first vf_graph_expect for every live slot (any order), then the
- * chunks; a slot whose code was in no chunk is filled by vf_graph_add as ever. Chunk bytes are not trusted. */
+ * chunks; a slot whose code was in no chunk is filled by vf_graph_add as ever. A slot in a chunk that is not expected comes back
+ * as DEAD, since others may link to it: sweep. Chunk bytes are not trusted: EIO says that a chunk was damaged; what was read before the damage is
+ * used, and loading may go on. */
 int vf_graph_expect(struct vf_graph *graph, uint32_t slot, uint64_t serial, struct vf_err *err);
 int vf_graph_chunk_load(struct vf_graph *graph, uint32_t chunk, struct vf_span codes, struct vf_span links, struct vf_err *err);
 /* Ends loading: drops links to slots that are not there, makes slots with a code but without links pending.

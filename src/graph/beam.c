@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/* The walk: from a node to the nearest ones, always expanding the nearest not yet expanded (HNSW paper, algorithm 2).
+ *
+ * What makes it fast, in the order of gain: the new nodes of a step are gathered first and all lines of their codes prefetched, then
+ * measured four at a time; the pool is a sorted array, distances apart from nodes, not a heap; seen nodes are bits; two candidates are
+ * expanded a step, so that more misses are under way at once. */
+#include <math.h>
+
+#include "graph_internal.h"
+
+#define LINE_BYTES     64u
+#define PREFETCH_LINES 8u
+
+struct pool {
+	float *near;
+	uint32_t *node;
+	uint32_t count, room, results, width, cursor;
+	float limit;           /* what is not nearer does not get in */
+};
+
+/* How many are nearer or equal. */
+static inline uint32_t rank_of(const float *near, uint32_t count, float distance)
+{
+	uint32_t base = 0;
+
+	while (count > 1) {
+		uint32_t half = count / 2;
+		base += near[base + half - 1] <= distance ? half : 0;
+		count -= half;
+	}
+	return base + (count == 1 && near[base] <= distance);
+}
+
+/* A guide behind the last of `width` results leads nowhere nearer. */
+static void drop_tail(struct pool *p)
+{
+	while (p->results > p->width)
+		if (!(p->node[--p->count] & VF_POOL_GUIDE))
+			p->results--;
+	while (p->results == p->width && p->count > 0 && p->node[p->count - 1] & VF_POOL_GUIDE)
+		p->count--;
+}
+
+/* Returns the place. */
+static inline uint32_t put(struct pool *p, float distance, uint32_t node)
+{
+	uint32_t at = rank_of(p->near, p->count, distance);
+
+	if (p->count == p->room && !(p->node[--p->count] & VF_POOL_GUIDE))
+		p->results--;
+	memmove(p->near + at + 1, p->near + at, (p->count - at) * sizeof *p->near);
+	memmove(p->node + at + 1, p->node + at, (p->count - at) * sizeof *p->node);
+	p->near[at] = distance;
+	p->node[at] = node;
+	p->count++;
+	p->results += !(node & VF_POOL_GUIDE);
+	if (p->results > p->width || (node & VF_POOL_GUIDE))
+		drop_tail(p);
+	if (p->results == p->width || p->count == p->room)
+		p->limit = p->near[p->count - 1];
+	if (at < p->cursor)
+		p->cursor = at;
+	return at;
+}
+
+static inline void prefetch_list(const struct vf_graph *g, uint32_t node, uint32_t level)
+{
+	const char *list = (const char *)vf_list(g, node & VF_LINK_SLOT, level);
+
+	for (uint32_t i = 0; i < vf_list_room(g, level) * sizeof(vf_link); i += LINE_BYTES)
+		__builtin_prefetch(list + i);
+}
+
+static inline void prefetch_code(const struct vf_graph *g, uint32_t slot)
+{
+	const uint8_t *code = vf_slot_code(g, slot);
+	size_t bytes = g->code_stride < PREFETCH_LINES * LINE_BYTES ? g->code_stride : PREFETCH_LINES * LINE_BYTES;
+
+	for (size_t i = 0; i < bytes; i += LINE_BYTES)
+		__builtin_prefetch(code + i);
+}
+
+/* Any of a chain of equal vectors. */
+static bool accepts(const struct vf_graph *g, const struct vf_slot_set *only, uint32_t slot)
+{
+	if (vf_slot_linked_in(g, only, slot))
+		return true;
+	if (!(vf_slot_is(g, slot) & VF_IS_HEAD))
+		return false;
+	for (slot = vf_slot_next_twin(g, slot); slot != VF_SLOT_NONE; slot = vf_slot_next_twin(g, slot))
+		if (vf_slot_linked_in(g, only, slot))
+			return true;
+	return false;
+}
+
+static inline uint32_t gather(struct vf_graph *g, struct vf_walker *w, uint32_t node, uint32_t level, uint32_t nfresh)
+{
+	const vf_link *list = vf_list(g, node, level);
+	uint32_t room = vf_list_room(g, level);
+
+	for (uint32_t i = 0; i < room; i++) {
+		uint32_t link = vf_list_at(list, i);
+		if (link == VF_SLOT_NONE)
+			break;
+		link &= VF_LINK_SLOT;
+		if (vf_walker_see(w, link)) {
+			w->fresh[nfresh++] = link;
+			prefetch_code(g, link);
+		}
+	}
+	return nfresh;
+}
+
+/* ACORN's way (Patel et al., 2024): neighbours that match, and through those that do not, theirs that do. */
+static uint32_t gather_matches(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint32_t node)
+{
+	const vf_link *list = vf_list(g, node, 0);
+	uint32_t through[VF_DEGREE_MAX], nthrough = 0, nfresh = 0;
+
+	for (uint32_t i = 0; i < g->degree0; i++) {
+		uint32_t link = vf_list_at(list, i);
+		if (link == VF_SLOT_NONE)
+			break;
+		link &= VF_LINK_SLOT;
+		if (!vf_walker_see(w, link))
+			continue;
+		if (accepts(g, beam->only, link)) {
+			w->fresh[nfresh++] = link;
+			prefetch_code(g, link);
+		} else {
+			through[nthrough++] = link;
+			prefetch_list(g, link, 0);
+		}
+	}
+	for (uint32_t k = 0; k < nthrough; k++) {
+		list = vf_list(g, through[k], 0);
+		for (uint32_t i = 0; i < g->degree0 && nfresh < VF_FRESH_MAX; i++) {
+			uint32_t link = vf_list_at(list, i);
+			if (link == VF_SLOT_NONE)
+				break;
+			link &= VF_LINK_SLOT;
+			if (accepts(g, beam->only, link) && vf_walker_see(w, link)) {
+				w->fresh[nfresh++] = link;
+				prefetch_code(g, link);
+			}
+		}
+	}
+	return nfresh;
+}
+
+/* The nearest not yet expanded, marked as expanded; the slot, or none. */
+static inline uint32_t next_of(struct pool *p)
+{
+	while (p->cursor < p->count && p->node[p->cursor] & VF_POOL_EXPANDED)
+		p->cursor++;
+	if (p->cursor >= p->count)
+		return VF_SLOT_NONE;
+	uint32_t node = p->node[p->cursor];
+	p->node[p->cursor++] = node | VF_POOL_EXPANDED;
+	return node & VF_LINK_SLOT;
+}
+
+static inline uint32_t expand(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, struct pool *p)
+{
+	uint32_t node = next_of(p), nfresh;
+
+	if (node == VF_SLOT_NONE)
+		return 0;
+	w->stats.hops++;
+	if (beam->hop) {
+		/* A step without a match is no end. */
+		while ((nfresh = gather_matches(g, w, beam, node)) == 0 && (node = next_of(p)) != VF_SLOT_NONE)
+			w->stats.hops++;
+		return nfresh;
+	}
+	nfresh = gather(g, w, node, beam->level, 0);
+	for (;;) {
+		node = next_of(p);
+		if (node == VF_SLOT_NONE)
+			return nfresh;
+		w->stats.hops++;
+		nfresh = gather(g, w, node, beam->level, nfresh);
+		if (nfresh)
+			return nfresh;
+	}
+}
+
+static void measure(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint32_t nfresh)
+{
+	beam->gather(beam->query, g->codes, g->code_stride, w->fresh, nfresh, g->numbers, w->fresh_distance);
+	w->stats.distances += nfresh;
+}
+
+void vf_beam_walk(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam, uint32_t at, float distance)
+{
+	struct pool p = { .near = w->near, .node = w->node, .room = w->pool_room, .width = beam->width, .limit = INFINITY };
+	uint64_t before = w->stats.distances;
+	uint32_t nfresh;
+
+	vf_walker_forget(w);
+	vf_walker_see(w, at);
+	put(&p, distance, at | (beam->sift && !accepts(g, beam->only, at) ? VF_POOL_GUIDE : 0));
+	beam->gave_up = false;
+	while ((nfresh = expand(g, w, beam, &p)) > 0) {
+		/* Likely the next ones. */
+		for (uint32_t i = p.cursor; i < p.count && i < p.cursor + 2; i++)
+			prefetch_list(g, p.node[i], beam->level);
+		measure(g, w, beam, nfresh);
+		for (uint32_t i = 0; i < nfresh; i++) {
+			float d = w->fresh_distance[i];
+			uint32_t node = w->fresh[i];
+			if (!(d < p.limit))
+				continue;
+			if (beam->sift && !beam->hop && !accepts(g, beam->only, node))
+				node |= VF_POOL_GUIDE;
+			if (put(&p, d, node) < p.cursor + 2)
+				prefetch_list(g, node, beam->level);
+		}
+		if (w->stats.distances - before > beam->visits_max) {
+			beam->gave_up = true;
+			break;
+		}
+	}
+	beam->found = p.count;
+}
+
+/* Greedy (algorithm 5, the upper levels): a width of 1 is enough to find a place to begin. */
+void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint64_t entry, uint32_t *at, float *distance)
+{
+	uint32_t node = (uint32_t)entry & VF_LINK_SLOT;
+
+	w->fresh[0] = node;
+	measure(g, w, beam, 1);
+	*distance = w->fresh_distance[0];
+	for (uint32_t level = (uint32_t)(entry >> 32); level > beam->level; level--)
+		for (bool nearer = true; nearer;) {
+			const vf_link *list = vf_list(g, node, level);
+			uint32_t n = 0;
+			nearer = false;
+			for (uint32_t link; n < g->degree && (link = vf_list_at(list, n)) != VF_SLOT_NONE; n++) {
+				w->fresh[n] = link & VF_LINK_SLOT;
+				prefetch_code(g, w->fresh[n]);
+			}
+			measure(g, w, beam, n);
+			for (uint32_t i = 0; i < n; i++)
+				if (w->fresh_distance[i] < *distance) {
+					*distance = w->fresh_distance[i];
+					node = w->fresh[i];
+					nearer = true;
+				}
+		}
+	*at = node;
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* Insertion (HNSW paper, algorithm 1), in two parts: the plan, which only reads, and its application, which cannot fail. */
+#include <sched.h>
+
+#include "graph_internal.h"
+
+struct plan {
+	uint32_t slot, level;
+	uint32_t head;                     /* an equal vector in the graph: become its twin; else none */
+	uint32_t count[VF_LEVEL_MAX + 1];
+	uint32_t links[VF_LEVEL_MAX + 1][VF_M_MAX];
+};
+
+/* A level is drawn by hashing the serial, so that the same vectors make the same graph. */
+uint32_t vf_level_of(const struct vf_graph *g, uint64_t serial)
+{
+	uint64_t h = serial + 0x9e3779b97f4a7c15u;
+	uint32_t level = 0;
+
+	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
+	h = (h ^ h >> 27) * 0x94d049bb133111ebu;
+	h ^= h >> 31;
+	while (level < VF_LEVEL_MAX && h < g->level_bound[level + 1])
+		level++;
+	return level;
+}
+
+uint64_t vf_entry_of(const struct vf_graph *g, uint32_t slot)
+{
+	return (uint64_t)g->level[slot] << 32 | slot;
+}
+
+/* Live nodes; when there is none, dead ones that no sweep is at: they still lead on. */
+static uint32_t candidates_of(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint32_t self)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < beam->found; i++)
+		if (!(w->node[i] & VF_POOL_GUIDE) && (w->node[i] & VF_LINK_SLOT) != self)
+			w->candidates[n++] = (struct vf_candidate){ w->near[i], w->node[i] & VF_LINK_SLOT };
+	for (uint32_t i = 0; n == 0 && i < beam->found; i++) {
+		uint32_t slot = w->node[i] & VF_LINK_SLOT;
+		if (slot != self && !(vf_slot_is(g, slot) & VF_IS_CONDEMNED))
+			w->candidates[n++] = (struct vf_candidate){ w->near[i], slot };
+	}
+	return n;
+}
+
+static uint32_t find_equal(const struct vf_graph *g, const struct vf_walker *w, const struct vf_beam *beam, uint32_t self)
+{
+	for (uint32_t i = 0; i < beam->found && w->near[i] <= 0; i++) {
+		uint32_t slot = w->node[i] & VF_LINK_SLOT;
+		if (slot != self && memcmp(vf_slot_code(g, slot), vf_slot_code(g, self), g->code_bytes) == 0)
+			return slot;
+	}
+	return VF_SLOT_NONE;
+}
+
+static struct vf_beam link_beam(struct vf_graph *g, uint32_t slot, uint32_t width)
+{
+	return (struct vf_beam){
+		.gather = g->link_gather, .query = vf_slot_code(g, slot), .width = width,
+		.sift = atomic_load_explicit(&g->ndead, memory_order_relaxed) > 0, .visits_max = UINT64_MAX,
+	};
+}
+
+/* False when there is nobody to link to. */
+static bool make_plan(struct vf_graph *g, struct vf_walker *w, uint64_t entry, struct plan *plan)
+{
+	struct vf_beam beam = link_beam(g, plan->slot, atomic_load_explicit(&g->ef_construction, memory_order_relaxed));
+	uint32_t top = (uint32_t)(entry >> 32), at;
+	float distance;
+
+	plan->head = VF_SLOT_NONE;
+	beam.level = plan->level < top ? plan->level : top;
+	for (uint32_t l = beam.level + 1; l <= plan->level; l++)
+		plan->count[l] = 0;
+	vf_beam_descend(g, w, &beam, entry, &at, &distance);
+	for (uint32_t level = beam.level + 1; level-- > 0;) {
+		beam.level = level;
+		vf_beam_walk(g, w, &beam, at, distance);
+		uint32_t n = candidates_of(g, w, &beam, plan->slot);
+		plan->count[level] = vf_select(g, w->candidates, n, g->degree, plan->links[level], &w->stats);
+		at = w->node[0] & VF_LINK_SLOT;
+		distance = w->near[0];
+	}
+	plan->head = find_equal(g, w, &beam, plan->slot);
+	return plan->count[0] > 0 || plan->head != VF_SLOT_NONE;
+}
+
+static bool join(struct vf_graph *g, uint32_t head, uint32_t slot)
+{
+	vf_node_lock(g, head);
+	bool can = (vf_slot_is(g, head) & (VF_IS_NODE | VF_IS_CONDEMNED)) == VF_IS_NODE;
+	if (can) {
+		vf_list_put(vf_list(g, slot, 0), 0, head);
+		atomic_fetch_or(&g->state[slot], VF_IS_TWIN);
+		atomic_store_explicit(&g->twin[slot], vf_slot_next_twin(g, head), memory_order_relaxed);
+		atomic_store_explicit(&g->twin[head], slot, memory_order_release);
+		atomic_fetch_or(&g->state[head], VF_IS_HEAD);
+	}
+	vf_node_unlock(g, head);
+	return can;
+}
+
+static void become_node(struct vf_graph *g, struct plan *plan)
+{
+	uint32_t at = plan->level ? vf_upper_take(g, plan->level) : 0;
+
+	if (at == VF_SLOT_NONE)
+		plan->level = 0;
+	g->upper_at[plan->slot] = at;
+	g->level[plan->slot] = (uint8_t)plan->level;
+	for (uint32_t l = 0; l <= plan->level; l++)
+		vf_list_write(g, plan->slot, l, plan->links[l], plan->count[l]);
+	atomic_fetch_or(&g->state[plan->slot], VF_IS_NODE);
+}
+
+static void apply(struct vf_graph *g, struct vf_walker *w, struct plan *plan)
+{
+	if (plan->head != VF_SLOT_NONE && join(g, plan->head, plan->slot))
+		return;
+	become_node(g, plan);
+	vf_tree_adopt(g, w, plan->slot, plan->links[0], plan->count[0]);
+	for (uint32_t l = 0; l <= plan->level; l++)
+		for (uint32_t i = 0; i < plan->count[l]; i++)
+			vf_list_add(g, w, plan->links[l][i], l, plan->slot);
+}
+
+static void become_first(struct vf_graph *g, struct plan *plan)
+{
+	memset(plan->count, 0, sizeof plan->count);
+	become_node(g, plan);
+	atomic_store(&g->root, plan->slot);
+}
+
+/* PENDING -> LINKED, unless it was removed meanwhile: then it is a dead node like others. */
+static void finish(struct vf_graph *g, uint32_t slot)
+{
+	uint8_t is = vf_slot_is(g, slot);
+
+	vf_slot_touch(g, slot, VF_DIRTY_LINKS);
+	do {
+		if ((is & VF_IS_STATE) != VF_SLOT_PENDING)
+			return;
+	} while (!atomic_compare_exchange_weak(&g->state[slot], &is, (uint8_t)((is & ~VF_IS_STATE) | VF_SLOT_LINKED)));
+	atomic_fetch_add(&g->nlinked, 1);
+	vf_slot_settle(g, slot);
+}
+
+/* Who will be the entry keeps the others from becoming it meanwhile. */
+static bool rises(struct vf_graph *g, const struct plan *plan, uint64_t *entry)
+{
+	*entry = atomic_load(&g->entry);
+	if (*entry != VF_ENTRY_NONE && plan->level <= *entry >> 32)
+		return false;
+	pthread_mutex_lock(&g->entry_lock);
+	*entry = atomic_load(&g->entry);
+	if (*entry == VF_ENTRY_NONE || plan->level > *entry >> 32)
+		return true;
+	pthread_mutex_unlock(&g->entry_lock);
+	return false;
+}
+
+static void link_slot(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
+{
+	struct plan plan = { .slot = slot, .level = vf_level_of(g, atomic_load_explicit(&g->serial[slot], memory_order_relaxed)) };
+	uint64_t entry;
+	bool rising = rises(g, &plan, &entry), linked = true;
+
+	if (entry == VF_ENTRY_NONE)
+		become_first(g, &plan);
+	else if ((linked = make_plan(g, w, entry, &plan)))
+		apply(g, w, &plan);
+	if (linked && rising && vf_slot_is(g, slot) & VF_IS_NODE && (entry == VF_ENTRY_NONE || plan.level > entry >> 32))
+		atomic_store(&g->entry, vf_entry_of(g, slot));
+	if (rising)
+		pthread_mutex_unlock(&g->entry_lock);
+	if (linked) {
+		finish(g, slot);
+	} else {
+		/* Every node is condemned: wait until the sweep has emptied the graph. */
+		vf_slot_unclaim(g, slot);
+		sched_yield();
+	}
+}
+
+int vf_graph_link_one(struct vf_graph *g, struct vf_err *err)
+{
+	struct vf_walker *w;
+	int rc = vf_walker_get(g, atomic_load(&g->ef_construction), &w, err);
+
+	if (rc)
+		return rc;
+	/* Claimed after entering, so that a sweep that begins now waits for this link. */
+	uint32_t slot = vf_slot_claim(g);
+	if (slot != VF_SLOT_NONE && (vf_slot_is(g, slot) & VF_IS_STATE) == VF_SLOT_PENDING)
+		link_slot(g, w, slot);
+	vf_walker_put(g, w);
+	return slot != VF_SLOT_NONE;
+}
+
+void vf_link_more(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
+{
+	struct vf_beam beam = link_beam(g, slot, atomic_load_explicit(&g->ef_construction, memory_order_relaxed));
+	uint64_t entry = atomic_load(&g->entry);
+	uint32_t links[VF_M_MAX], at;
+	float distance;
+
+	if (entry == VF_ENTRY_NONE)
+		return;
+	vf_beam_descend(g, w, &beam, entry, &at, &distance);
+	vf_beam_walk(g, w, &beam, at, distance);
+	uint32_t n = candidates_of(g, w, &beam, slot);
+	n = vf_select(g, w->candidates, n, g->degree, links, &w->stats);
+	for (uint32_t i = 0; i < n; i++)
+		if (vf_list_add(g, w, links[i], 0, slot))
+			vf_list_add(g, w, slot, 0, links[i]);
+}
+
+static uint64_t best_entry(const struct vf_graph *g)
+{
+	uint32_t slots = atomic_load(&g->slots);
+	uint64_t best = VF_ENTRY_NONE, second = VF_ENTRY_NONE;
+
+	for (uint32_t slot = 0; slot < slots; slot++) {
+		uint8_t is = vf_slot_is(g, slot);
+		if ((is & (VF_IS_NODE | VF_IS_CONDEMNED)) != VF_IS_NODE)
+			continue;
+		uint64_t *which = (is & VF_IS_STATE) == VF_SLOT_LINKED ? &best : &second;
+		if (*which == VF_ENTRY_NONE || g->level[slot] > *which >> 32)
+			*which = vf_entry_of(g, slot);
+	}
+	return best != VF_ENTRY_NONE ? best : second;
+}
+
+void vf_entry_renew(struct vf_graph *g)
+{
+	pthread_mutex_lock(&g->entry_lock);
+	uint64_t entry = atomic_load(&g->entry);
+	if (entry == VF_ENTRY_NONE || vf_slot_is(g, (uint32_t)entry) & VF_IS_CONDEMNED) {
+		entry = best_entry(g);
+		atomic_store(&g->entry, entry);
+		if (entry == VF_ENTRY_NONE)
+			atomic_store(&g->root, VF_SLOT_NONE);
+	}
+	pthread_mutex_unlock(&g->entry_lock);
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/* From float32 to codes: one step for all dimensions, centred on the mean, so that the squared difference of codes ranks as the
+ * true distance does. Under cosine vectors are normalised first. */
+#include <endian.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "graph_internal.h"
+
+#define CODE_HALF   127.0f
+#define CODE_ZERO   128
+#define BINS        4096u
+/* Clipping at 4 sigma costs GloVe 1.3 points of recall, at 8 nothing. Up to 12 sigma the step stays fine enough that
+ * the largest value decides; past that, values whose energy does not count are clipped. */
+#define SIGMAS_FREE 12.0
+#define ENERGY_LOST 1e-6
+/* Vectors to come may lie a little outside the sample. */
+#define CLIP_MARGIN 1.1
+
+static float scale_of(enum vf_metric metric, const float *vector, uint32_t dim)
+{
+	double sums[3];
+
+	if (metric != VF_COSINE)
+		return 1;
+	vf_kernels()->exact_dot(vector, vector, dim, sums);
+	return sums[1] > 0 ? (float)(1 / sqrt(sums[1])) : 1;
+}
+
+struct spread { double *mean; double max, energy; uint64_t count[BINS]; double sum[BINS]; };
+
+static void fit_mean(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
+{
+	for (size_t r = 0; r < n; r++) {
+		float scale = scale_of(metric, sample + r * dim, dim);
+		for (uint32_t i = 0; i < dim; i++)
+			s->mean[i] += (double)sample[r * dim + i] * scale / (double)n;
+	}
+	for (uint32_t i = 0; metric == VF_DOT && i < dim; i++)
+		s->mean[i] = 0;
+}
+
+static void fit_spread(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n, bool bins)
+{
+	for (size_t r = 0; r < n; r++) {
+		float scale = scale_of(metric, sample + r * dim, dim);
+		for (uint32_t i = 0; i < dim; i++) {
+			double d = fabs((double)sample[r * dim + i] * scale - s->mean[i]);
+			if (!bins) {
+				s->max = d > s->max ? d : s->max;
+				s->energy += d * d;
+				continue;
+			}
+			uint32_t bin = (uint32_t)(d / s->max * (BINS - 1));
+			s->count[bin]++;
+			s->sum[bin] += d;
+		}
+	}
+}
+
+/* The smallest clip, not below `least`, that loses next to none of the energy. */
+static double clip_by_energy(const struct spread *s, double least)
+{
+	double count = 0, sum = 0, squares = 0, clip = s->max;
+
+	for (uint32_t bin = BINS; bin-- > 0;) {
+		double edge = s->max * bin / (BINS - 1);
+		if (s->count[bin]) {
+			double middle = s->sum[bin] / (double)s->count[bin];
+			count += (double)s->count[bin];
+			sum += s->sum[bin];
+			squares += middle * s->sum[bin];
+		}
+		if (edge < least || squares - 2 * edge * sum + edge * edge * count > ENERGY_LOST * s->energy)
+			break;
+		clip = edge;
+	}
+	return clip;
+}
+
+static float fit_step(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
+{
+	fit_spread(s, metric, dim, sample, n, false);
+	if (!(s->max > 0))
+		return 1 / CODE_HALF;
+	double least = SIGMAS_FREE * sqrt(s->energy / ((double)n * dim)), clip = s->max;
+	if (clip > least) {
+		fit_spread(s, metric, dim, sample, n, true);
+		clip = clip_by_energy(s, least);
+	}
+	float step = (float)(clip * CLIP_MARGIN) / CODE_HALF;
+	return step > 0 && isfinite(step) ? step : 1 / CODE_HALF;
+}
+
+int vf_quant_fit(struct vf_quant *quant, enum vf_code code, enum vf_metric metric, uint32_t dim,
+                 const float *sample, size_t n, struct vf_err *err)
+{
+	float *mean = calloc(dim, sizeof *mean);
+	struct spread *spread = calloc(1, sizeof *spread);
+	int rc = 0;
+
+	if (!mean || !spread || !(spread->mean = calloc(dim, sizeof *spread->mean))) {
+		free(mean);
+		rc = vf_oom(err);
+		goto out;
+	}
+	*quant = (struct vf_quant){ .code = code, .dim = dim, .mean = mean };
+	if (code == VF_CODE_F32)
+		goto out;
+	fit_mean(spread, metric, dim, sample, n);
+	quant->step = fit_step(spread, metric, dim, sample, n);
+	for (uint32_t i = 0; i < dim; i++)
+		mean[i] = (float)spread->mean[i];
+out:
+	free(spread ? spread->mean : NULL);
+	free(spread);
+	return rc;
+}
+
+static void put_u32(uint8_t *at, uint32_t v)
+{
+	v = htole32(v);
+	memcpy(at, &v, 4);
+}
+
+static uint32_t get_u32(const uint8_t *at)
+{
+	uint32_t v;
+
+	memcpy(&v, at, 4);
+	return le32toh(v);
+}
+
+static void put_f32(uint8_t *at, float f)
+{
+	uint32_t v;
+
+	memcpy(&v, &f, 4);
+	put_u32(at, v);
+}
+
+static float get_f32(const uint8_t *at)
+{
+	uint32_t v = get_u32(at);
+	float f;
+
+	memcpy(&f, &v, 4);
+	return f;
+}
+
+int vf_quant_encode(const struct vf_quant *quant, struct vf_buf *out, struct vf_err *err)
+{
+	int rc = vf_buf_reserve(out, 12 + 4 * (size_t)quant->dim, err);
+
+	if (rc)
+		return rc;
+	uint8_t *at = out->data + out->len;
+	put_u32(at, (uint32_t)quant->code);
+	put_u32(at + 4, quant->dim);
+	put_f32(at + 8, quant->step);
+	for (uint32_t i = 0; i < quant->dim; i++)
+		put_f32(at + 12 + 4 * (size_t)i, quant->mean[i]);
+	out->len += 12 + 4 * (size_t)quant->dim;
+	return 0;
+}
+
+int vf_quant_decode(struct vf_quant *quant, struct vf_span bytes, struct vf_err *err)
+{
+	if (bytes.len < 12)
+		return vf_fail(err, EIO, "the quantizer has %zu bytes, fewer than its head of 12", bytes.len);
+	uint32_t code = get_u32(bytes.data), dim = get_u32(bytes.data + 4);
+	float step = get_f32(bytes.data + 8);
+	if (code > VF_CODE_U8 || dim == 0 || dim > VF_DIM_MAX || bytes.len != 12 + 4 * (size_t)dim)
+		return vf_fail(err, EIO, "the quantizer has code %u, dimension %u and %zu bytes", code, dim, bytes.len);
+	if (!isfinite(step) || (code == VF_CODE_U8 && step <= 0))
+		return vf_fail(err, EIO, "the quantizer has a step of %g", (double)step);
+	float *mean = malloc(dim * sizeof *mean);
+	if (!mean)
+		return vf_oom(err);
+	for (uint32_t i = 0; i < dim; i++) {
+		mean[i] = get_f32(bytes.data + 12 + 4 * (size_t)i);
+		if (!isfinite(mean[i])) {
+			free(mean);
+			return vf_fail(err, EIO, "the quantizer's mean of dimension %u is not a number", i);
+		}
+	}
+	*quant = (struct vf_quant){ .code = (enum vf_code)code, .dim = dim, .step = step, .mean = mean };
+	return 0;
+}
+
+void vf_quant_free(struct vf_quant *quant)
+{
+	free(quant->mean);
+	*quant = (struct vf_quant){ 0 };
+}
+
+static void apply_f32(const struct vf_graph *g, const float *vector, uint8_t *code)
+{
+	float scale = scale_of(g->params.metric, vector, g->quant.dim);
+
+	memset(code, 0, g->code_stride);
+	for (uint32_t i = 0; i < g->quant.dim; i++) {
+		float x = vector[i] * scale;
+		memcpy(code + 4 * (size_t)i, &x, 4);
+	}
+}
+
+static void apply_u8(const struct vf_graph *g, const float *vector, float scale, float step, uint8_t *code)
+{
+	float inverse = 1 / step;
+
+	for (uint32_t i = 0; i < g->quant.dim; i++) {
+		/* Clamped before rounding, so that the cast is always defined; half is added because a cast cuts. */
+		float x = (vector[i] * scale - g->quant.mean[i]) * inverse + (CODE_ZERO + 0.5f);
+		x = x > 0 ? x : 0;
+		code[i] = (uint8_t)(x < 255.5f ? x : 255);
+	}
+	memset(code + g->quant.dim, CODE_ZERO, g->code_stride - g->quant.dim);
+}
+
+void vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code)
+{
+	if (g->quant.code == VF_CODE_F32)
+		apply_f32(g, vector, code);
+	else
+		apply_u8(g, vector, scale_of(g->params.metric, vector, g->quant.dim), g->quant.step, code);
+}
+
+void vf_quant_apply_query(const struct vf_graph *g, const float *vector, uint8_t *code)
+{
+	float most = 0;
+
+	if (g->quant.code == VF_CODE_F32 || g->params.metric != VF_DOT) {
+		vf_quant_apply(g, vector, code);
+		return;
+	}
+	for (uint32_t i = 0; i < g->quant.dim; i++)
+		most = fabsf(vector[i]) > most ? fabsf(vector[i]) : most;
+	float step = most / CODE_HALF;
+	apply_u8(g, vector, 1, step > 0 && isfinite(1 / step) ? step : 1, code);
+}

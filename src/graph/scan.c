@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/* Comparing with every live slot. Codes stream through at the speed of memory; the nearest are kept in a buffer twice as
+ * large as wanted, which is cut to the nearest half when full, so that most keys cost one comparison. */
+#include "graph_internal.h"
+
+#define SLACK 64u
+
+int vf_best_init(struct vf_best *best, struct vf_graph *g, struct vf_walker *w, size_t want, size_t of, struct vf_err *err)
+{
+	want = want < of ? want : of;
+	*best = (struct vf_best){ .graph = g, .walker = w, .want = want, .room = 2 * want + SLACK, .limit = UINT64_MAX };
+	return vf_walker_want_keys(w, best->room, err);
+}
+
+void vf_best_push(struct vf_best *best, uint64_t key)
+{
+	uint64_t *keys = best->walker->keys;
+
+	if (key >= best->limit)
+		return;
+	keys[best->count++] = key;
+	if (best->count < best->room)
+		return;
+	vf_keys_select(keys, best->count, best->want);
+	best->count = best->want;
+	best->limit = 0;
+	for (size_t i = 0; i < best->count; i++)
+		best->limit = keys[i] > best->limit ? keys[i] : best->limit;
+}
+
+void vf_best_flush(struct vf_best *best)
+{
+	struct vf_graph *g = best->graph;
+	float distance[64];
+
+	g->ask_gather(best->walker->code, g->codes, g->code_stride, best->ids, best->nids, g->numbers, distance);
+	for (uint32_t i = 0; i < best->nids; i++)
+		vf_best_push(best, vf_key_of(distance[i], best->ids[i]));
+	best->walker->stats.scanned += best->nids;
+	best->nids = 0;
+}
+
+void vf_best_measure(struct vf_best *best, uint32_t slot)
+{
+	const uint8_t *code = vf_slot_code(best->graph, slot);
+
+	/* The first lines; the processor follows the rest by itself. */
+	__builtin_prefetch(code);
+	__builtin_prefetch(code + 64);
+	best->ids[best->nids++] = slot;
+	if (best->nids == sizeof best->ids / sizeof best->ids[0])
+		vf_best_flush(best);
+}
+
+uint32_t vf_best_hits(struct vf_best *best, uint32_t want, struct vf_hit *hits)
+{
+	uint64_t *keys = best->walker->keys;
+	size_t count = best->count;
+	uint32_t n = 0;
+
+	if (count > best->want) {
+		vf_keys_select(keys, count, best->want);
+		count = best->want;
+	}
+	vf_keys_sort(keys, count);
+	for (size_t i = 0; i < count && n < want; i++) {
+		uint32_t slot = vf_key_slot(keys[i]);
+		if (i > 0 && keys[i] == keys[i - 1])
+			continue;
+		hits[n++] = (struct vf_hit){ vf_key_distance(keys[i]), slot,
+		                             atomic_load_explicit(&best->graph->serial[slot], memory_order_relaxed) };
+	}
+	return n;
+}
+
+static bool is_live(const struct vf_graph *g, uint32_t slot)
+{
+	uint8_t state = vf_slot_is(g, slot) & VF_IS_STATE;
+
+	return state == VF_SLOT_PENDING || state == VF_SLOT_LINKED;
+}
+
+static void scan_all(struct vf_best *best, uint32_t slots)
+{
+	for (uint32_t slot = 0; slot < slots; slot++)
+		if (is_live(best->graph, slot))
+			vf_best_measure(best, slot);
+}
+
+static void scan_only(struct vf_best *best, const struct vf_slot_set *only, uint32_t slots)
+{
+	for (size_t i = 0; i < only->nwords && i * 64 < slots; i++)
+		for (uint64_t word = only->words[i]; word; word &= word - 1) {
+			uint32_t slot = (uint32_t)i * 64 + (uint32_t)__builtin_ctzll(word);
+			if (slot < slots && is_live(best->graph, slot))
+				vf_best_measure(best, slot);
+		}
+}
+
+int vf_graph_scan(struct vf_graph *g, const struct vf_search *search, struct vf_hit *hits, uint32_t *nhits,
+                  struct vf_search_stats *stats, struct vf_err *err)
+{
+	struct vf_walker *w;
+	struct vf_best best;
+	int rc = vf_walker_get(g, 0, &w, err);
+
+	*nhits = 0;
+	if (rc)
+		return rc;
+	uint32_t slots = atomic_load(&g->slots);
+	rc = vf_best_init(&best, g, w, search->want, search->only ? search->only->count : slots, err);
+	if (!rc) {
+		vf_quant_apply_query(g, search->query, w->code);
+		if (search->only)
+			scan_only(&best, search->only, slots);
+		else
+			scan_all(&best, slots);
+		vf_best_flush(&best);
+		*nhits = vf_best_hits(&best, search->want, hits);
+		if (stats)
+			*stats = w->stats;
+	}
+	vf_walker_put(g, w);
+	return rc;
+}

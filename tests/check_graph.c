@@ -1,0 +1,902 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+#include "vecfs/graph.h"
+#include "vecfs/limits.h"
+
+#define K 10u
+
+/* ---- random vectors ---- */
+
+static uint64_t random_state = 88172645463325252u;
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static float uniform(void) { return (float)((double)(next_random(&random_state) >> 11) / (1ull << 53)); }
+
+static float normal(void)
+{
+	float sum = 0;
+
+	for (int i = 0; i < 12; i++)
+		sum += uniform();
+	return sum - 6;
+}
+
+static void fill_clustered(float *out, size_t n, uint32_t dim, const float *centres, uint32_t clusters)
+{
+	for (size_t r = 0; r < n; r++) {
+		const float *centre = centres + (size_t)(next_random(&random_state) % clusters) * dim;
+		for (uint32_t i = 0; i < dim; i++)
+			out[r * dim + i] = centre[i] + 0.5f * normal();
+	}
+}
+
+/* ---- a graph with its vectors and queries: slot s was added with vector s of `vectors` ---- */
+
+struct world {
+	struct vf_graph *graph;
+	enum vf_metric metric;
+	uint32_t dim, m, efc;
+	size_t n, nqueries;
+	float *vectors, *queries;
+	bool *live;
+};
+
+static struct vf_err err = VF_ERR_INIT;
+
+static void world_graph(struct world *w, enum vf_code code)
+{
+	struct vf_quant quant;
+	struct vf_graph_params params = { w->metric, w->dim, w->m, w->efc };
+
+	ck_ok(vf_quant_fit(&quant, code, w->metric, w->dim, w->vectors, w->n < 5000 ? w->n : 5000, &err));
+	ck_ok(vf_graph_new(&params, &quant, &w->graph, &err));
+	vf_quant_free(&quant);
+}
+
+static struct world world_new(enum vf_metric metric, uint32_t dim, size_t n, enum vf_code code)
+{
+	struct world w = { .metric = metric, .dim = dim, .m = 16, .efc = 100, .n = n, .nqueries = 100 };
+	uint32_t clusters = 30;
+	float *centres = malloc(clusters * dim * sizeof(float));
+
+	for (size_t i = 0; i < (size_t)clusters * dim; i++)
+		centres[i] = normal();
+	w.vectors = malloc(n * dim * sizeof(float));
+	w.queries = malloc(w.nqueries * dim * sizeof(float));
+	w.live = calloc(n, sizeof *w.live);
+	fill_clustered(w.vectors, n, dim, centres, clusters);
+	fill_clustered(w.queries, w.nqueries, dim, centres, clusters);
+	free(centres);
+	world_graph(&w, code);
+	return w;
+}
+
+static void world_free(struct world *w)
+{
+	vf_graph_free(&w->graph);
+	free(w->vectors);
+	free(w->queries);
+	free(w->live);
+}
+
+static void add(struct world *w, size_t first, size_t end)
+{
+	for (size_t i = first; i < end; i++) {
+		uint32_t slot;
+		ck_ok(vf_graph_slot_take(w->graph, &slot, &err));
+		ck_assert_uint_eq(slot, i);
+		ck_ok(vf_graph_add(w->graph, slot, 1000 + i, w->vectors + i * w->dim, &err));
+		w->live[i] = true;
+	}
+}
+
+static void link_all(struct world *w)
+{
+	int rc;
+
+	while ((rc = vf_graph_link_one(w->graph, &err)) == 1)
+		;
+	ck_assert_int_eq(rc, 0);
+}
+
+static void remove_slot(struct world *w, uint32_t slot)
+{
+	vf_graph_remove(w->graph, slot);
+	w->live[slot] = false;
+}
+
+static void print_finding(void *ctx, const char *text)
+{
+	int *left = ctx;
+
+	if ((*left)-- > 0)
+		fprintf(stderr, "# %s\n", text);
+}
+
+static void audit(struct world *w)
+{
+	int left = 10;
+
+	ck_assert_int_eq(vf_graph_audit(w->graph, print_finding, &left, &err), 0);
+}
+
+/* ---- the oracle: every vector compared, in double ---- */
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static bool in_set(const struct vf_slot_set *only, size_t slot)
+{
+	return !only || (slot / 64 < only->nwords && only->words[slot / 64] >> (slot % 64) & 1);
+}
+
+/* The distance of the k-th nearest; *k is lowered to how many there are. */
+static double kth_distance(const struct world *w, const float *query, const struct vf_slot_set *only, size_t *k)
+{
+	double *all = malloc(w->n * sizeof *all), kth = 0;
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->n; i++)
+		if (w->live[i] && in_set(only, i))
+			all[n++] = vf_distance(w->metric, query, w->vectors + i * w->dim, w->dim);
+	qsort(all, n, sizeof *all, compare_doubles);
+	*k = *k < n ? *k : n;
+	if (*k)
+		kth = all[*k - 1];
+	free(all);
+	return kth;
+}
+
+/* Of the k truly nearest, the share among the hits, once these are ranked exactly. Every hit must be live, in the set, and there once. */
+static double recall_of(const struct world *w, const float *query, const struct vf_slot_set *only, const struct vf_hit *hits, uint32_t nhits)
+{
+	bool *seen = calloc(w->n, 1);
+	size_t k = K, found = 0;
+	double kth = kth_distance(w, query, only, &k), last = -INFINITY;
+
+	for (uint32_t i = 0; i < nhits; i++) {
+		uint32_t slot = hits[i].slot;
+		ck_assert(slot < w->n && w->live[slot] && in_set(only, slot) && !seen[slot]);
+		ck_assert_uint_eq(hits[i].serial, 1000 + slot);
+		ck_assert(hits[i].distance >= last);
+		last = hits[i].distance;
+		seen[slot] = true;
+		found += vf_distance(w->metric, query, w->vectors + (size_t)slot * w->dim, w->dim) <= kth;
+	}
+	free(seen);
+	return k == 0 ? 1 : (double)(found < k ? found : k) / (double)k;
+}
+
+/* Means over the queries; a search that gives up is followed by a scan, as an index would. */
+static double recall(const struct world *w, uint32_t ef, const struct vf_slot_set *only)
+{
+	struct vf_hit hits[3 * K];
+	double sum = 0;
+
+	for (size_t q = 0; q < w->nqueries; q++) {
+		struct vf_search search = { w->queries + q * w->dim, 3 * K, ef, only };
+		uint32_t nhits;
+		int rc = vf_graph_search(w->graph, &search, hits, &nhits, NULL, &err);
+		ck_assert_int_ge(rc, 0);
+		if (rc == 1)
+			ck_ok(vf_graph_scan(w->graph, &search, hits, &nhits, NULL, &err));
+		sum += recall_of(w, search.query, only, hits, nhits);
+	}
+	return sum / (double)w->nqueries;
+}
+
+static double recall_of_scan(const struct world *w, const struct vf_slot_set *only)
+{
+	struct vf_hit hits[3 * K];
+	double sum = 0;
+
+	for (size_t q = 0; q < w->nqueries; q++) {
+		struct vf_search search = { w->queries + q * w->dim, 3 * K, 0, only };
+		uint32_t nhits;
+		ck_ok(vf_graph_scan(w->graph, &search, hits, &nhits, NULL, &err));
+		sum += recall_of(w, search.query, only, hits, nhits);
+	}
+	return sum / (double)w->nqueries;
+}
+
+static void expect_recall(const char *what, double got, double least)
+{
+	ck_assert_msg(got >= least, "%s: recall %.4f, expected %.4f", what, got, least);
+}
+
+/* ---- tests ---- */
+
+static const enum vf_metric metrics[] = { VF_COSINE, VF_EUCLIDEAN, VF_DOT };
+
+START_TEST(a_search_finds_what_brute_force_finds)
+{
+	static const uint32_t dims[] = { 16, 100, 300 };
+	char what[80];
+
+	for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++)
+		for (size_t m = 0; m < 3; m++) {
+			struct world w = world_new(metrics[m], dims[d], dims[d] == 100 ? 8000 : 4000, VF_CODE_U8);
+			add(&w, 0, w.n);
+			link_all(&w);
+			audit(&w);
+			snprintf(what, sizeof what, "%s, %u dimensions", vf_metric_name(metrics[m]), dims[d]);
+			expect_recall(what, recall(&w, 100, NULL), 0.95);
+			expect_recall(what, recall_of_scan(&w, NULL), 0.995);
+			world_free(&w);
+		}
+}
+END_TEST
+
+START_TEST(vectors_of_one_two_and_three_dimensions_are_found)
+{
+	for (uint32_t dim = 1; dim <= 3; dim++)
+		for (size_t m = 0; m < 3; m++) {
+			struct world w = world_new(metrics[m], dim, 3000, VF_CODE_F32);
+			add(&w, 0, w.n);
+			link_all(&w);
+			audit(&w);
+			/* Under cosine one dimension has two directions, so any record of the right one is right. */
+			expect_recall(vf_metric_name(metrics[m]), recall(&w, 100, NULL), 0.95);
+			expect_recall(vf_metric_name(metrics[m]), recall_of_scan(&w, NULL), 0.999);
+			world_free(&w);
+		}
+}
+END_TEST
+
+START_TEST(pending_vectors_are_found_before_they_are_linked)
+{
+	struct world w = world_new(VF_COSINE, 32, 3000, VF_CODE_U8);
+	struct vf_graph_counts counts;
+
+	expect_recall("empty", recall(&w, 100, NULL), 1);
+	add(&w, 0, 500);
+	expect_recall("all pending", recall(&w, 100, NULL), 0.999);
+	link_all(&w);
+	add(&w, 500, w.n);
+	for (int i = 0; i < 1000; i++)
+		ck_assert_int_eq(vf_graph_link_one(w.graph, &err), 1);
+	vf_graph_counts(w.graph, &counts);
+	ck_assert_uint_eq(counts.pending, 1500);
+	ck_assert_uint_eq(counts.linked, 1500);
+	ck_assert_uint_eq(counts.slots, 3000);
+	expect_recall("half pending", recall(&w, 100, NULL), 0.97);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(vectors_added_in_sorted_order_stay_reachable)
+{
+	struct world w = { .metric = VF_EUCLIDEAN, .dim = 8, .m = 8, .efc = 64, .n = 6000, .nqueries = 100 };
+
+	w.vectors = malloc(w.n * w.dim * sizeof(float));
+	w.queries = malloc(w.nqueries * w.dim * sizeof(float));
+	w.live = calloc(w.n, 1);
+	/* Along a line, a little beside it; then nothing near the middle. */
+	for (size_t i = 0; i < w.n; i++)
+		for (uint32_t k = 0; k < w.dim; k++)
+			w.vectors[i * w.dim + k] = (float)i * (i > w.n / 2 ? 3.0f : 1.0f) + uniform();
+	for (size_t q = 0; q < w.nqueries; q++)
+		memcpy(w.queries + q * w.dim, w.vectors + q * 59 * w.dim, w.dim * sizeof(float));
+	world_graph(&w, VF_CODE_F32);
+	add(&w, 0, w.n);
+	link_all(&w);
+	audit(&w);
+	expect_recall("sorted", recall(&w, 100, NULL), 0.97);
+	world_free(&w);
+}
+END_TEST
+
+/* 20,000 records over 20 points. */
+static struct world world_of_copies(enum vf_metric metric)
+{
+	struct world w = { .metric = metric, .dim = 12, .m = 8, .efc = 64, .n = 20000, .nqueries = 20 };
+
+	w.vectors = malloc(w.n * w.dim * sizeof(float));
+	w.queries = malloc(w.nqueries * w.dim * sizeof(float));
+	w.live = calloc(w.n, 1);
+	for (size_t i = 0; i < w.nqueries * w.dim; i++)
+		w.queries[i] = normal();
+	for (size_t i = 0; i < w.n; i++)
+		memcpy(w.vectors + i * w.dim, w.queries + next_random(&random_state) % w.nqueries * w.dim, w.dim * sizeof(float));
+	for (size_t i = 0; i < w.nqueries * w.dim; i++)
+		w.queries[i] += 0.1f * normal();
+	world_graph(&w, VF_CODE_U8);
+	add(&w, 0, w.n);
+	link_all(&w);
+	return w;
+}
+
+START_TEST(copies_of_a_few_vectors_are_all_found)
+{
+	for (size_t m = 0; m < 2; m++) {
+		struct world w = world_of_copies(metrics[m]);
+		struct vf_hit *hits = malloc(1500 * sizeof *hits);
+		uint32_t nhits;
+		audit(&w);
+		expect_recall("copies", recall(&w, 64, NULL), 1);
+		/* More than one point has copies: the answer goes on with the next one's. */
+		struct vf_search search = { w.queries, 1500, 1500, NULL };
+		ck_ok(vf_graph_search(w.graph, &search, hits, &nhits, NULL, &err));
+		ck_assert_uint_eq(nhits, 1500);
+		recall_of(&w, w.queries, NULL, hits, nhits);
+		free(hits);
+		world_free(&w);
+	}
+}
+END_TEST
+
+START_TEST(copies_survive_the_removal_of_others_and_of_the_first)
+{
+	struct world w = world_of_copies(VF_EUCLIDEAN);
+	struct vf_graph_counts counts;
+
+	for (uint32_t slot = 0; slot < 10000; slot++)
+		remove_slot(&w, slot);
+	expect_recall("dead copies", recall(&w, 64, NULL), 1);
+	ck_ok(vf_graph_sweep(w.graph, &err));
+	audit(&w);
+	expect_recall("swept copies", recall(&w, 64, NULL), 1);
+	for (uint32_t slot = 10000; slot < w.n; slot++)
+		if (slot % 900 != 0)
+			remove_slot(&w, slot);
+	ck_ok(vf_graph_sweep(w.graph, &err));
+	audit(&w);
+	expect_recall("few copies", recall(&w, 64, NULL), 1);
+	vf_graph_counts(w.graph, &counts);
+	ck_assert_uint_eq(counts.dead, 0);
+	ck_assert_uint_eq(counts.free + counts.linked, w.n);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(removed_vectors_are_never_returned_and_their_slots_are_used_again)
+{
+	struct world w = world_new(VF_EUCLIDEAN, 64, 6000, VF_CODE_U8);
+	struct vf_graph_counts counts;
+	size_t removed = 0;
+
+	add(&w, 0, w.n);
+	link_all(&w);
+	double fresh = recall(&w, 64, NULL);
+	for (uint32_t slot = 0; slot < w.n; slot++)
+		if (next_random(&random_state) % 2) {
+			remove_slot(&w, slot);
+			removed++;
+		}
+	expect_recall("dead", recall(&w, 64, NULL), fresh - 0.02);
+	ck_ok(vf_graph_sweep(w.graph, &err));
+	audit(&w);
+	expect_recall("swept", recall(&w, 64, NULL), fresh - 0.02);
+	vf_graph_counts(w.graph, &counts);
+	ck_assert_uint_eq(counts.free, removed);
+	ck_assert_uint_eq(counts.dead, 0);
+	for (size_t i = 0; i < removed; i++) {
+		uint32_t slot;
+		ck_ok(vf_graph_slot_take(w.graph, &slot, &err));
+		ck_assert(slot < w.n && !w.live[slot]);
+		for (uint32_t k = 0; k < w.dim; k++)
+			w.vectors[slot * w.dim + k] = w.vectors[(slot + 1) % w.n * w.dim + k] + 0.3f * normal();
+		ck_ok(vf_graph_add(w.graph, slot, 1000 + slot, w.vectors + slot * w.dim, &err));
+		w.live[slot] = true;
+	}
+	link_all(&w);
+	audit(&w);
+	expect_recall("churned", recall(&w, 64, NULL), fresh - 0.02);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(a_whole_cluster_can_be_removed)
+{
+	struct world w = world_new(VF_EUCLIDEAN, 24, 6000, VF_CODE_U8);
+
+	add(&w, 0, w.n);
+	link_all(&w);
+	/* Everything on one side of a plane, in two sweeps. */
+	for (int side = 0; side < 2; side++) {
+		for (uint32_t slot = 0; slot < w.n; slot++)
+			if (w.live[slot] && w.vectors[slot * w.dim + (uint32_t)side] > 0)
+				remove_slot(&w, slot);
+		ck_ok(vf_graph_sweep(w.graph, &err));
+		audit(&w);
+		expect_recall("a side is gone", recall(&w, 100, NULL), 0.95);
+	}
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(a_graph_can_be_emptied_and_filled_again)
+{
+	struct world w = world_new(VF_COSINE, 16, 1000, VF_CODE_U8);
+	struct vf_graph_counts counts;
+
+	add(&w, 0, 500);
+	for (int i = 0; i < 250; i++)
+		ck_assert_int_eq(vf_graph_link_one(w.graph, &err), 1);
+	for (uint32_t slot = 0; slot < 500; slot++)
+		remove_slot(&w, slot);
+	expect_recall("all dead", recall(&w, 64, NULL), 1);
+	/* Linked to dead nodes, for want of others. */
+	add(&w, 500, 600);
+	link_all(&w);
+	expect_recall("some live", recall(&w, 64, NULL), 1);
+	ck_ok(vf_graph_sweep(w.graph, &err));
+	audit(&w);
+	expect_recall("swept", recall(&w, 64, NULL), 1);
+	for (uint32_t slot = 500; slot < 600; slot++)
+		remove_slot(&w, slot);
+	ck_ok(vf_graph_sweep(w.graph, &err));
+	audit(&w);
+	vf_graph_counts(w.graph, &counts);
+	ck_assert_uint_eq(counts.free, 600);
+	ck_assert_uint_eq(counts.linked + counts.pending + counts.dead, 0);
+	for (int i = 0; i < 600; i++) {
+		uint32_t slot;
+		ck_ok(vf_graph_slot_take(w.graph, &slot, &err));
+		ck_ok(vf_graph_add(w.graph, slot, 1000 + slot, w.vectors + slot * w.dim, &err));
+		w.live[slot] = true;
+	}
+	link_all(&w);
+	audit(&w);
+	expect_recall("filled again", recall(&w, 64, NULL), 0.97);
+	world_free(&w);
+}
+END_TEST
+
+static struct vf_slot_set set_of_share(const struct world *w, uint64_t *words, double share)
+{
+	struct vf_slot_set set = { words, (w->n + 63) / 64, 0 };
+
+	memset(words, 0, set.nwords * sizeof *words);
+	for (size_t i = 0; i < w->n; i++)
+		if (w->live[i] && uniform() < share) {
+			words[i / 64] |= 1ull << (i % 64);
+			set.count++;
+		}
+	return set;
+}
+
+START_TEST(a_filtered_search_finds_what_a_filtered_scan_finds)
+{
+	static const double shares[] = { 0.9, 0.5, 0.3, 0.1, 0.03, 0.002 };
+	struct world w = world_new(VF_COSINE, 48, 8000, VF_CODE_U8);
+	uint64_t words[8000 / 64 + 1];
+	char what[80];
+
+	add(&w, 0, w.n);
+	link_all(&w);
+	for (size_t s = 0; s < sizeof shares / sizeof shares[0]; s++) {
+		struct vf_slot_set set = set_of_share(&w, words, shares[s]);
+		snprintf(what, sizeof what, "share %g", shares[s]);
+		expect_recall(what, recall(&w, 100, &set), 0.96);
+		expect_recall(what, recall_of_scan(&w, &set), 0.999);
+	}
+	/* What matches lies where the query does not. */
+	struct vf_slot_set far = { words, 8000 / 64, 0 };
+	memset(words, 0, sizeof words);
+	for (size_t i = 0; i < w.n; i++)
+		if (w.vectors[i * w.dim] > 1.5f) {
+			words[i / 64] |= 1ull << (i % 64);
+			far.count++;
+		}
+	expect_recall("correlated", recall(&w, 100, &far), 0.95);
+	struct vf_slot_set none = { words, 0, 0 };
+	expect_recall("nothing matches", recall(&w, 100, &none), 1);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(a_scan_returns_as_many_as_there_are)
+{
+	struct world w = world_new(VF_EUCLIDEAN, 20, 3000, VF_CODE_U8);
+	struct vf_hit *hits = malloc(2 * w.n * sizeof *hits);
+	uint32_t nhits;
+
+	add(&w, 0, w.n);
+	link_all(&w);
+	for (uint32_t slot = 0; slot < w.n; slot += 3)
+		remove_slot(&w, slot);
+	struct vf_search search = { w.queries, (uint32_t)(2 * w.n), 0, NULL };
+	ck_ok(vf_graph_scan(w.graph, &search, hits, &nhits, NULL, &err));
+	ck_assert_uint_eq(nhits, 2000);
+	recall_of(&w, w.queries, NULL, hits, nhits);
+	search.want = 700;
+	ck_ok(vf_graph_scan(w.graph, &search, hits, &nhits, NULL, &err));
+	ck_assert_uint_eq(nhits, 700);
+	ck_assert(recall_of(&w, w.queries, NULL, hits, nhits) == 1);
+	search.want = 0;
+	ck_ok(vf_graph_scan(w.graph, &search, hits, &nhits, NULL, &err));
+	ck_assert_uint_eq(nhits, 0);
+	free(hits);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(values_far_above_the_others_keep_the_order)
+{
+	/* Dimension 0 carries most of the distance. */
+	struct world w = world_new(VF_EUCLIDEAN, 64, 3000, VF_CODE_U8);
+
+	for (size_t i = 0; i < w.n; i++)
+		w.vectors[i * w.dim] = 40 * normal();
+	for (size_t q = 0; q < w.nqueries; q++)
+		w.queries[q * w.dim] = 40 * normal();
+	vf_graph_free(&w.graph);
+	world_graph(&w, VF_CODE_U8);
+	add(&w, 0, w.n);
+	link_all(&w);
+	expect_recall("scan", recall_of_scan(&w, NULL), 0.97);
+	expect_recall("search", recall(&w, 100, NULL), 0.95);
+	world_free(&w);
+}
+END_TEST
+
+/* ---- checkpoint ---- */
+
+struct chunks { struct vf_buf codes[200], links[200]; uint32_t count; };
+
+static void dump(struct world *w, struct chunks *c)
+{
+	struct vf_graph_counts counts;
+
+	vf_graph_counts(w->graph, &counts);
+	memset(c, 0, sizeof *c);
+	c->count = (counts.slots + vf_graph_chunk_slots(w->graph) - 1) / vf_graph_chunk_slots(w->graph);
+	ck_assert(c->count <= 200);
+	for (uint32_t chunk = 0; vf_graph_chunk_dirty(w->graph, &chunk); chunk++) {
+		ck_ok(vf_graph_chunk_dump(w->graph, chunk, &c->codes[chunk], &c->links[chunk], &err));
+		ck_assert_uint_le(c->codes[chunk].len, 65536);
+	}
+	uint32_t none = 0;
+	ck_assert(!vf_graph_chunk_dirty(w->graph, &none));
+}
+
+static void chunks_free(struct chunks *c)
+{
+	for (uint32_t i = 0; i < c->count; i++) {
+		vf_buf_free(&c->codes[i]);
+		vf_buf_free(&c->links[i]);
+	}
+}
+
+static int add_missing(void *ctx, uint32_t slot, uint64_t serial, struct vf_err *e)
+{
+	struct world *w = ctx;
+
+	return vf_graph_add(w->graph, slot, serial, w->vectors + (size_t)slot * w->dim, e);
+}
+
+static struct vf_graph *graph_like(const struct world *w)
+{
+	struct vf_graph_params params = { w->metric, w->dim, w->m, w->efc };
+	struct vf_graph *graph;
+
+	ck_ok(vf_graph_new(&params, vf_graph_quant(w->graph), &graph, &err));
+	return graph;
+}
+
+/* A second world, whose graph is loaded from the chunks. */
+static struct world load(const struct world *from, const struct chunks *c)
+{
+	struct world w = *from;
+
+	w.graph = graph_like(from);
+	for (uint32_t slot = (uint32_t)w.n; slot-- > 0;)
+		if (w.live[slot])
+			ck_ok(vf_graph_expect(w.graph, slot, 1000 + slot, &err));
+	for (uint32_t i = 0; i < c->count; i++)
+		ck_ok(vf_graph_chunk_load(w.graph, i, vf_buf_span(&c->codes[i]), vf_buf_span(&c->links[i]), &err));
+	ck_ok(vf_graph_load_end(w.graph, add_missing, &w, &err));
+	return w;
+}
+
+static void expect_same_answers(const struct world *a, const struct world *b)
+{
+	for (size_t q = 0; q < a->nqueries; q++) {
+		struct vf_hit x[K], y[K];
+		struct vf_search search = { a->queries + q * a->dim, K, 40, NULL };
+		uint32_t nx, ny;
+		ck_assert_int_ge(vf_graph_search(a->graph, &search, x, &nx, NULL, &err), 0);
+		ck_assert_int_ge(vf_graph_search(b->graph, &search, y, &ny, NULL, &err), 0);
+		ck_assert_uint_eq(nx, ny);
+		for (uint32_t i = 0; i < nx; i++) {
+			ck_assert_uint_eq(x[i].slot, y[i].slot);
+			ck_assert_uint_eq(x[i].serial, y[i].serial);
+			ck_assert(x[i].distance == y[i].distance);
+		}
+	}
+}
+
+START_TEST(a_graph_loaded_from_its_chunks_answers_the_same)
+{
+	for (int code = VF_CODE_F32; code <= VF_CODE_U8; code++) {
+		struct world w = world_new(VF_COSINE, 40, 4000, (enum vf_code)code);
+		struct chunks c;
+		add(&w, 0, w.n - 100);
+		link_all(&w);
+		add(&w, w.n - 100, w.n);
+		for (uint32_t slot = 0; slot < w.n; slot += 7)
+			remove_slot(&w, slot);
+		dump(&w, &c);
+		struct world again = load(&w, &c);
+		audit(&again);
+		expect_same_answers(&w, &again);
+		struct vf_graph_counts counts;
+		vf_graph_counts(again.graph, &counts);
+		ck_assert_uint_eq(counts.pending, 86);
+		link_all(&again);
+		ck_ok(vf_graph_sweep(again.graph, &err));
+		audit(&again);
+		expect_recall("loaded, linked, swept", recall(&again, 64, NULL), 0.96);
+		vf_graph_free(&again.graph);
+		chunks_free(&c);
+		world_free(&w);
+	}
+}
+END_TEST
+
+START_TEST(copies_come_back_from_their_chunks)
+{
+	struct world w = world_of_copies(VF_EUCLIDEAN);
+	struct chunks c;
+
+	for (uint32_t slot = 0; slot < 5000; slot++)
+		remove_slot(&w, slot);
+	dump(&w, &c);
+	struct world again = load(&w, &c);
+	audit(&again);
+	expect_recall("copies", recall(&again, 64, NULL), 1);
+	ck_ok(vf_graph_sweep(again.graph, &err));
+	audit(&again);
+	expect_recall("swept copies", recall(&again, 64, NULL), 1);
+	vf_graph_free(&again.graph);
+	chunks_free(&c);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(old_chunks_and_missing_ones_are_harmless)
+{
+	struct world w = world_new(VF_EUCLIDEAN, 40, 4000, VF_CODE_U8);
+	struct chunks old, now;
+
+	add(&w, 0, 3000);
+	link_all(&w);
+	dump(&w, &old);
+	for (uint32_t slot = 0; slot < 3000; slot += 2)
+		remove_slot(&w, slot);
+	ck_ok(vf_graph_sweep(w.graph, &err));
+	for (size_t i = 0; i < 1000; i++) {
+		uint32_t slot;
+		ck_ok(vf_graph_slot_take(w.graph, &slot, &err));
+		ck_ok(vf_graph_add(w.graph, slot, 1000 + slot, w.vectors + slot * w.dim, &err));
+		w.live[slot] = true;
+	}
+	link_all(&w);
+	dump(&w, &now);
+	/* The third part new, the third old, of the third nothing; then the old ones alone. */
+	for (uint32_t i = 0; i < now.count; i++) {
+		if (i % 3 == 0 || i >= old.count)
+			continue;
+		vf_buf_clear(&now.codes[i]);
+		vf_buf_clear(&now.links[i]);
+		if (i % 3 == 1) {
+			ck_ok(vf_buf_put(&now.codes[i], old.codes[i].data, old.codes[i].len, &err));
+			ck_ok(vf_buf_put(&now.links[i], old.links[i].data, old.links[i].len, &err));
+		}
+	}
+	for (int round = 0; round < 2; round++) {
+		struct world again = load(&w, round ? &old : &now);
+		link_all(&again);
+		audit(&again);
+		expect_recall("mixed chunks", recall(&again, 100, NULL), 0.95);
+		ck_ok(vf_graph_sweep(again.graph, &err));
+		audit(&again);
+		expect_recall("mixed chunks, swept", recall(&again, 100, NULL), 0.95);
+		vf_graph_free(&again.graph);
+	}
+	chunks_free(&old);
+	chunks_free(&now);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(damaged_chunks_neither_crash_nor_lose_a_vector)
+{
+	struct world w = world_new(VF_EUCLIDEAN, 16, 600, VF_CODE_U8);
+	struct chunks c;
+
+	w.nqueries = 5;
+	add(&w, 0, w.n);
+	link_all(&w);
+	dump(&w, &c);
+	for (int round = 0; round < 300; round++) {
+		struct world again = w;
+		again.graph = graph_like(&w);
+		for (uint32_t slot = 0; slot < w.n; slot++)
+			ck_ok(vf_graph_expect(again.graph, slot, 1000 + slot, &err));
+		for (uint32_t i = 0; i < c.count; i++) {
+			uint8_t *codes = malloc(c.codes[i].len), *links = malloc(c.links[i].len);
+			size_t nlinks = c.links[i].len;
+			memcpy(codes, c.codes[i].data, c.codes[i].len);
+			memcpy(links, c.links[i].data, c.links[i].len);
+			for (int k = 0; k < 1 + round % 40; k++)
+				links[next_random(&random_state) % nlinks] = (uint8_t)next_random(&random_state);
+			if (round % 5 == 0)
+				nlinks = next_random(&random_state) % nlinks;
+			/* EIO or not: the caller goes on with what was read. */
+			vf_graph_chunk_load(again.graph, i, vf_span(codes, c.codes[i].len), vf_span(links, nlinks), &err);
+			free(codes);
+			free(links);
+		}
+		ck_ok(vf_graph_load_end(again.graph, add_missing, &again, &err));
+		link_all(&again);
+		audit(&again);
+		expect_recall("damaged links", recall(&again, 200, NULL), 0.9);
+		vf_graph_free(&again.graph);
+	}
+	chunks_free(&c);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(a_quantizer_comes_back_from_its_bytes_and_refuses_others)
+{
+	struct world w = world_new(VF_EUCLIDEAN, 30, 100, VF_CODE_U8);
+	const struct vf_quant *quant = vf_graph_quant(w.graph);
+	struct vf_buf bytes = VF_BUF_INIT;
+	struct vf_quant back;
+
+	ck_ok(vf_quant_encode(quant, &bytes, &err));
+	ck_assert_uint_eq(bytes.len, 12 + 4 * 30);
+	ck_ok(vf_quant_decode(&back, vf_buf_span(&bytes), &err));
+	ck_assert(back.code == VF_CODE_U8 && back.dim == 30 && back.step == quant->step);
+	ck_assert_mem_eq(back.mean, quant->mean, 30 * sizeof(float));
+	vf_quant_free(&back);
+	for (size_t len = 0; len < bytes.len; len++)
+		ck_fails(vf_quant_decode(&back, vf_span(bytes.data, len), &err), EIO);
+	memset(bytes.data + 12, 0xff, 4);
+	ck_fails(vf_quant_decode(&back, vf_buf_span(&bytes), &err), EIO);
+	bytes.data[0] = 9;
+	ck_fails(vf_quant_decode(&back, vf_buf_span(&bytes), &err), EIO);
+	vf_buf_free(&bytes);
+	world_free(&w);
+}
+END_TEST
+
+/* ---- threads ---- */
+
+#define STRESS_SLOTS 3000u
+
+struct stress { struct world w; atomic_bool stop; };
+
+static void *stress_link(void *ctx)
+{
+	struct stress *s = ctx;
+	struct vf_err e = VF_ERR_INIT;
+
+	while (!atomic_load(&s->stop))
+		if (vf_graph_link_one(s->w.graph, &e) == 0)
+			sched_yield();
+	return NULL;
+}
+
+static void *stress_search(void *ctx)
+{
+	struct stress *s = ctx;
+	struct vf_err e = VF_ERR_INIT;
+	struct vf_hit hits[K];
+	uint32_t nhits;
+
+	for (size_t q = 0; !atomic_load(&s->stop); q = (q + 1) % s->w.nqueries) {
+		struct vf_search search = { s->w.queries + q * s->w.dim, K, 50, NULL };
+		ck_assert_int_ge(vf_graph_search(s->w.graph, &search, hits, &nhits, NULL, &e), 0);
+		for (uint32_t i = 0; i < nhits; i++)
+			for (uint32_t k = 0; k < i; k++)
+				ck_assert_uint_ne(hits[i].slot, hits[k].slot);
+		if (q % 16 == 0)
+			ck_assert_int_eq(vf_graph_scan(s->w.graph, &search, hits, &nhits, NULL, &e), 0);
+	}
+	return NULL;
+}
+
+static void *stress_sweep(void *ctx)
+{
+	struct stress *s = ctx;
+	struct vf_err e = VF_ERR_INIT;
+	struct vf_buf codes = VF_BUF_INIT, links = VF_BUF_INIT;
+
+	while (!atomic_load(&s->stop)) {
+		ck_assert_int_eq(vf_graph_sweep(s->w.graph, &e), 0);
+		for (uint32_t chunk = 0; vf_graph_chunk_dirty(s->w.graph, &chunk); chunk++) {
+			vf_buf_clear(&codes);
+			vf_buf_clear(&links);
+			ck_assert_int_eq(vf_graph_chunk_dump(s->w.graph, chunk, &codes, &links, &e), 0);
+		}
+	}
+	vf_buf_free(&codes);
+	vf_buf_free(&links);
+	return NULL;
+}
+
+/* The committer's part: what is live changes by a third, and one vector in eight is a copy of another. */
+static void stress_commit(struct stress *s, int rounds)
+{
+	struct world *w = &s->w;
+
+	for (int round = 0; round < rounds; round++) {
+		for (int i = 0; i < 1000; i++) {
+			uint32_t slot = (uint32_t)(next_random(&random_state) % w->n);
+			if (w->live[slot])
+				remove_slot(w, slot);
+		}
+		for (;;) {
+			uint32_t slot;
+			ck_ok(vf_graph_slot_take(w->graph, &slot, &err));
+			if (slot >= w->n) {
+				vf_graph_slot_return(w->graph, slot);
+				break;
+			}
+			for (uint32_t k = 0; k < w->dim; k++)
+				w->vectors[slot * w->dim + k] = slot % 8 ? normal() : (float)(slot % 80);
+			ck_ok(vf_graph_add(w->graph, slot, 1000 + slot, w->vectors + slot * w->dim, &err));
+			w->live[slot] = true;
+		}
+	}
+}
+
+START_TEST(linkers_searches_removals_and_sweeps_run_side_by_side)
+{
+	struct stress s = { .w = world_new(VF_EUCLIDEAN, 16, STRESS_SLOTS, VF_CODE_U8) };
+	void *(*const work[])(void *) = { stress_link, stress_link, stress_search, stress_search, stress_sweep };
+	pthread_t threads[5];
+
+	s.w.efc = 40;
+	vf_graph_set_ef_construction(s.w.graph, 40);
+	add(&s.w, 0, 1000);
+	for (size_t i = 0; i < 5; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, work[i], &s), 0);
+	add(&s.w, 1000, s.w.n);
+	stress_commit(&s, 12);
+	atomic_store(&s.stop, true);
+	for (size_t i = 0; i < 5; i++)
+		pthread_join(threads[i], NULL);
+	link_all(&s.w);
+	audit(&s.w);
+	ck_ok(vf_graph_sweep(s.w.graph, &err));
+	audit(&s.w);
+	expect_recall("after the stress", recall(&s.w, 100, NULL), 0.95);
+	world_free(&s.w);
+}
+END_TEST
+
+CHECK_MAIN("graph",
+	a_search_finds_what_brute_force_finds, vectors_of_one_two_and_three_dimensions_are_found,
+	pending_vectors_are_found_before_they_are_linked, vectors_added_in_sorted_order_stay_reachable,
+	copies_of_a_few_vectors_are_all_found, copies_survive_the_removal_of_others_and_of_the_first,
+	removed_vectors_are_never_returned_and_their_slots_are_used_again, a_whole_cluster_can_be_removed,
+	a_graph_can_be_emptied_and_filled_again, a_filtered_search_finds_what_a_filtered_scan_finds,
+	a_scan_returns_as_many_as_there_are, values_far_above_the_others_keep_the_order,
+	a_graph_loaded_from_its_chunks_answers_the_same, copies_come_back_from_their_chunks,
+	old_chunks_and_missing_ones_are_harmless, damaged_chunks_neither_crash_nor_lose_a_vector,
+	a_quantizer_comes_back_from_its_bytes_and_refuses_others,
+	linkers_searches_removals_and_sweeps_run_side_by_side)
