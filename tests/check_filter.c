@@ -735,6 +735,42 @@ START_TEST(facets_are_the_counts_of_plain_counting)
 }
 END_TEST
 
+/* Of few records and many values: asked of the records, and the same counts. */
+START_TEST(facets_of_few_records_look_into_the_few)
+{
+	struct vf_arena arena = VF_ARENA_INIT;
+	enum { COUNT = 3000 };
+	struct vf_value *records = kit_alloc(&arena, COUNT * sizeof *records);
+	struct vf_err err = VF_ERR_INIT;
+	struct vf_facet_value expected[100], *got;
+	struct memory memory;
+	vf_bitmap *match = NULL;
+	char text[300];
+	size_t n;
+
+	for (int i = 0; i < COUNT; i++) {
+		snprintf(text, sizeof text, "{\"user\": \"u%d\", \"at\": [%d, %d, %d.0, \"%0250d\"]}", i % 300, i, i % 2, i % 2, i / 600);
+		records[i] = kit_value(text, strlen(text), &arena);
+	}
+	fill(&memory, records, COUNT, 7);
+	struct vf_posting_source source = source_of(&memory);
+	ck_ok(vf_filter_eval(parse_text("{\"user\": {\"$in\": [\"u7\", \"u12\"]}}", &arena), &source, &match, &err));
+	size_t all = count_values(&memory, match, vf_span_str("at"), expected, 100);
+	qsort(expected, all, sizeof *expected, facet_order);
+	memory.looks = 0;
+	ck_ok(vf_facet(vf_span_str("at"), match, 9, &source, &arena, &got, &n, &err));
+	ck_assert_uint_eq(n, 9);
+	ck_assert_uint_ge(memory.looks, 20);
+	ck_assert_uint_le(memory.looks, 100);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_msg(got[i].count == expected[i].count && judge_order(&got[i].value, &expected[i].value) == 0, "%zu: %s, expected %s", i,
+		              kit_text(&got[i].value), kit_text(&expected[i].value));
+	vf_bitmap_free(&match);
+	empty(&memory);
+	vf_arena_free(&arena);
+}
+END_TEST
+
 CHECK_MAIN("filter",
 	every_case_has_its_verdict, every_example_of_the_manual_is_true, infinities_nan_and_binary_are_refused,
 	a_filter_is_bounded_in_conditions_values_and_depth, a_filter_as_deep_as_allowed_prints_no_deeper_than_can_be_read,
@@ -742,4 +778,5 @@ CHECK_MAIN("filter",
 	a_folded_filter_says_of_random_records_what_a_plain_reading_says, terms_sort_as_their_values_do_and_none_begins_another,
 	terms_are_what_the_format_says_byte_by_byte, postings_select_what_a_reading_of_every_record_selects,
 	windows_hold_where_many_records_match_and_where_few_do, an_and_of_few_records_and_a_wide_range_looks_into_the_few,
-	a_source_that_fails_is_an_error_and_loses_no_memory, words_have_the_bits_of_the_bitmap, facets_are_the_counts_of_plain_counting)
+	a_source_that_fails_is_an_error_and_loses_no_memory, words_have_the_bits_of_the_bitmap, facets_are_the_counts_of_plain_counting,
+	facets_of_few_records_look_into_the_few)

@@ -71,22 +71,27 @@ static const char *fill_from_bitset(uint64_t *words, size_t nwords, const char *
 	return p + BITSET_BYTES;
 }
 
+static void set_run(uint64_t *words, uint32_t first, uint32_t last)
+{
+	uint64_t head = ~0ull << first % 64, tail = ~0ull >> (63 - last % 64);
+
+	if (first / 64 == last / 64) {
+		words[first / 64] |= head & tail;
+		return;
+	}
+	words[first / 64] |= head;
+	for (uint32_t i = first / 64 + 1; i < last / 64; i++)
+		words[i] = ~0ull;
+	words[last / 64] |= tail;
+}
+
 static const char *fill_from_runs(uint64_t *words, const char *p)
 {
 	uint32_t runs = get16(p);
 
 	p += 2;
-	for (uint32_t i = 0; i < runs; i++, p += 4) {
-		uint32_t first = get16(p), last = first + get16(p + 2);
-		for (uint32_t bit = first; bit <= last;) {
-			bool whole = bit % 64 == 0 && last - bit >= 63;
-			if (whole)
-				words[bit / 64] = ~0ull;
-			else
-				set_bit(words, bit);
-			bit += whole ? 64 : 1;
-		}
-	}
+	for (uint32_t i = 0; i < runs; i++, p += 4)
+		set_run(words, get16(p), get16(p) + get16(p + 2));
 	return p;
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* facet.c - how often each value of a field stands in a set of records: the best few, in a heap no larger than asked. */
+/* facet.c - how often each value of a field stands in a set of records: the best few, in a heap no larger than asked.
+ *
+ * Counting goes through the field's terms; when they turn out to be many more than the records, through the records (tally.c). */
 #include "filter_internal.h"
 
 #include <errno.h>
@@ -20,6 +22,7 @@ struct facet {
 	struct candidate **heap;           /* the one to go first on top */
 	uint32_t count, cap, most;
 	struct candidate *spare;
+	uint64_t terms_left;               /* to look at before the records are looked at instead */
 	struct vf_arena arena;             /* of two values being compared */
 	int rc;                            /* of a comparison that failed */
 	struct vf_err *err;
@@ -96,20 +99,19 @@ static int room_for_one(struct facet *f, struct vf_err *err)
 	return 0;
 }
 
-static int offer(void *ctx, struct vf_span term, const vf_bitmap *slots, struct vf_err *err)
+static int offer(void *ctx, struct vf_span term, uint64_t count, uint32_t slot, struct vf_err *err)
 {
 	struct facet *f = ctx;
-	uint64_t count = roaring_bitmap_and_cardinality(slots, f->match);
 	int rc;
 
-	if (count == 0 || (f->count == f->most && count < f->heap[0]->count))
+	if (f->count == f->most && count < f->heap[0]->count)
 		return 0;
 	if (term.len > VF_TERM_BYTES_MAX)
 		return vf_fail(err, EIO, "a posting's key has %zu bytes, at most %u are possible", term.len, VF_TERM_BYTES_MAX);
 	if ((rc = room_for_one(f, err)))
 		return rc;
 	f->spare->count = count;
-	f->spare->slot = roaring_bitmap_minimum(slots);
+	f->spare->slot = slot;
 	f->spare->term.len = term.len;
 	memcpy(f->spare->term.bytes, term.data, term.len);
 	if (f->count < f->most) {
@@ -123,6 +125,18 @@ static int offer(void *ctx, struct vf_span term, const vf_bitmap *slots, struct 
 		sift_down(f);
 	}
 	return f->rc;
+}
+
+#define ENOUGH_TERMS 1
+
+static int offer_posting(void *ctx, struct vf_span term, const vf_bitmap *slots, struct vf_err *err)
+{
+	struct facet *f = ctx;
+	uint64_t count = roaring_bitmap_and_cardinality(slots, f->match);
+
+	if (f->terms_left-- == 0)
+		return ENOUGH_TERMS;
+	return count ? offer(f, term, count, roaring_bitmap_minimum(slots), err) : 0;
 }
 
 static int read_value(struct facet *f, const struct candidate *c, struct vf_arena *arena, struct vf_value *out, struct vf_err *err)
@@ -150,14 +164,26 @@ static int take_down(struct facet *f, struct vf_arena *arena, struct vf_facet_va
 	return rc ? rc : f->rc;
 }
 
+static void forget_all(struct facet *f)
+{
+	while (f->count)
+		free(f->heap[--f->count]);
+}
+
+/* A look into a record costs as much as some eight terms. */
 static int gather(struct facet *f, struct vf_err *err)
 {
 	struct vf_term from, to;
 
+	f->terms_left = 64 + 8 * roaring_bitmap_get_cardinality(f->match);
 	vf_term_of_type(f->field, VF_TERM_BOOLEAN, &from);
 	vf_term_of_type(f->field, VF_TERM_STRING, &to);
 	vf_term_step_over(&to);
-	return f->source->each(f->source->ctx, vf_term_span(&from), vf_term_span(&to), offer, f, err);
+	int rc = f->source->each(f->source->ctx, vf_term_span(&from), vf_term_span(&to), offer_posting, f, err);
+	if (rc != ENOUGH_TERMS)
+		return rc;
+	forget_all(f);
+	return vf_tally(f->field, f->match, f->source, offer, f, err);
 }
 
 int vf_facet(struct vf_span field, const vf_bitmap *match, uint32_t most, const struct vf_posting_source *source,
@@ -172,8 +198,7 @@ int vf_facet(struct vf_span field, const vf_bitmap *match, uint32_t most, const 
 		rc = vf_oom(err);
 	if (!rc)
 		rc = take_down(&f, arena, *out, err);
-	for (uint32_t i = 0; i < f.count; i++)
-		free(f.heap[i]);
+	forget_all(&f);
 	free(f.heap);
 	free(f.spare);
 	vf_arena_free(&f.arena);

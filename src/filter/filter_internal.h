@@ -2,8 +2,8 @@
 /* filter_internal.h - the tree that a filter becomes, and what the files of src/filter/ share.
  *
  * Files: parse.c (map -> tree), compare.c (orders of values and of trees), fold.c (trees made simple and canonical), match.c (the
- * verdict on one record), print.c (tree -> JSON), terms.c (values -> sorted keys), eval.c (tree -> slots), facet.c (counts),
- * bitmap.c.
+ * verdict on one record), print.c (tree -> JSON), terms.c (values -> sorted keys), eval.c (tree -> slots), facet.c and tally.c
+ * (counts), bitmap.c.
  *
  * A folded tree is canonical: values are normal (5.0 is 5), the values of $in are sorted and distinct, parts are sorted and
  * distinct, nothing in it is implied by something beside it. So two filters that differ only in writing are one tree. */
@@ -86,6 +86,11 @@ int vf_term_value(struct vf_span term, size_t field_len, struct vf_arena *arena,
 /* The string of a slot that a cut term stands for; EIO when the slot has none. */
 int vf_term_resolve(struct vf_span term, struct vf_span field, uint32_t slot, const struct vf_posting_source *source,
                     struct vf_arena *arena, struct vf_value *out, struct vf_err *err);
+
+/* ---- tally.c ---- */
+/* Each term of a value of the field in these records, in order, with how many of them have it and one that does. */
+int vf_tally(struct vf_span field, const vf_bitmap *match, const struct vf_posting_source *source,
+             int (*offer)(void *ctx, struct vf_span term, uint64_t count, uint32_t slot, struct vf_err *err), void *ctx, struct vf_err *err);
 
 /* ---- bitmap.c ---- */
 int vf_bitmap_new(vf_bitmap **out, struct vf_err *err);
