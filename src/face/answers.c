@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* answers/: for every question NAME in queries/ what it asks for, now. NAME.json is listed; NAME.msgpack exists when asked for. */
+#include "face_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define STEM_MAX 256u
+
+/* "NAME" of "NAME.json": into out; false when it ends in neither. */
+static bool stem_of(const char *name, char out[STEM_MAX], enum vf_row_id *row)
+{
+	size_t len = strlen(name);
+	bool msgpack = len > 8 && strcmp(name + len - 8, ".msgpack") == 0, json = len > 5 && strcmp(name + len - 5, ".json") == 0;
+
+	if ((!msgpack && !json) || len >= STEM_MAX || vf_name_is_scratch(name))
+		return false;
+	snprintf(out, STEM_MAX, "%.*s", (int)(len - (msgpack ? 8 : 5)), name);
+	*row = msgpack ? VF_ROW_ANSWER_MSGPACK : VF_ROW_ANSWER;
+	return true;
+}
+
+/* The question of that stem: the one with the answer's own ending, else the other. */
+static int saved_of(struct vf_call *call, const char *stem, enum vf_row_id row, char name[STEM_MAX + 16], struct vf_saved *out)
+{
+	const char *first = row == VF_ROW_ANSWER ? "json" : "msgpack", *second = row == VF_ROW_ANSWER ? "msgpack" : "json";
+
+	snprintf(name, STEM_MAX + 16, "%s.%s", stem, first);
+	int rc = vf_index_saved_stat(call->index, name, out, &call->err);
+	if (rc != -ENOENT)
+		return rc;
+	snprintf(name, STEM_MAX + 16, "%s.%s", stem, second);
+	return vf_index_saved_stat(call->index, name, out, &call->err);
+}
+
+/* An answer is that of one version of the question and one of the index. */
+static uint64_t version_of(uint64_t index_version, const struct vf_saved *saved)
+{
+	uint64_t both[3] = { index_version, saved->version, saved->ino };
+
+	return vf_hash_bytes(vf_span(both, sizeof both));
+}
+
+static int answers_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out)
+{
+	char stem[STEM_MAX], question[STEM_MAX + 16];
+	enum vf_row_id row;
+	struct vf_saved saved;
+
+	if (!stem_of(name, stem, &row))
+		return -ENOENT;
+	int rc = vf_call_hold(call, dir->site);
+	if (rc || (rc = saved_of(call, stem, row, question, &saved)))
+		return rc;
+	struct vf_span identity = vf_arena_copy(&call->arena, vf_span_str(name));
+	if (!identity.data)
+		return vf_oom(&call->err);
+	*out = (struct vf_found){ .row = &vf_tree[row], .site = vf_site_use(call->face, dir->site), .name = identity };
+	out->ino = vf_ino_hash(out->row, dir->site, identity);
+	out->mtime_ns = saved.mtime_ns > dir->site->changed_ns ? saved.mtime_ns : dir->site->changed_ns;
+	return vf_computed_find(call, out, version_of(vf_index_version(call->index), &saved));
+}
+
+/* ---- listing ---- */
+
+struct answer_list { struct vf_call *call; struct vf_node *dir; struct vf_dir *list; int rc; };
+
+static int emit_answer(void *ctx, const char *name, uint64_t ino)
+{
+	struct answer_list *a = ctx;
+	char stem[STEM_MAX], json[STEM_MAX + 16];
+	enum vf_row_id row;
+	struct vf_saved twin;
+
+	(void)ino;
+	if (vf_dir_full(a->list))
+		return 1;
+	a->rc = vf_dir_after(a->list, vf_span(name, strlen(name) + 1), &a->call->err);
+	if (a->rc || !stem_of(name, stem, &row))
+		return a->rc != 0;
+	snprintf(json, sizeof json, "%s.json", stem);
+	/* Of two questions with one stem the answer is listed once. */
+	if (row == VF_ROW_ANSWER_MSGPACK && vf_index_saved_stat(a->call->index, json, &twin, &a->call->err) == 0)
+		return 0;
+	uint64_t number = vf_ino_hash(&vf_tree[VF_ROW_ANSWER], a->dir->site, vf_span_str(json));
+	if (!vf_dir_add(a->list, vf_span_str(json), number, S_IFREG))
+		a->rc = vf_oom(&a->call->err);
+	return a->rc != 0;
+}
+
+static int answers_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
+{
+	struct answer_list a = { call, dir, list, 0 };
+	int rc = vf_call_hold(call, dir->site);
+
+	if (rc == 0)
+		rc = vf_index_saved_list(call->index, list->after.len ? (char *)list->after.data : NULL, emit_answer, &a, &call->err);
+	list->end = !vf_dir_full(list);
+	return rc < 0 ? rc : a.rc;
+}
+
+/* Accepted, for rm -r: the answer is there as long as its question is. */
+static int answers_unlink(struct vf_call *call, struct vf_node *dir, const char *name)
+{
+	(void)call, (void)dir, (void)name;
+	return 0;
+}
+
+const struct vf_dir_ops vf_answers_dir = { .lookup = answers_lookup, .list = answers_list, .unlink = answers_unlink };
+
+/* ---- the answer itself ---- */
+
+static int decode(struct vf_call *call, struct vf_site *site, const char *name, struct vf_span bytes, enum vf_format want, struct vf_config *config,
+                  struct vf_question *out)
+{
+	struct vf_site_names names;
+	struct vf_value *value = vf_arena_zalloc(&call->arena, sizeof *value);
+	enum vf_format format;
+	int rc;
+
+	if (!value)
+		return vf_oom(&call->err);
+	vf_site_names(call->face, site, &names);
+	if (!vf_format_guess(bytes, &format))
+		return vf_fail(&call->err, EINVAL, "queries/%s is empty", name);
+	if ((rc = vf_index_config(call->index, config, &call->err)) ||
+	    (rc = vf_value_decode(format, bytes, &call->arena, value, &call->err)) ||
+	    (rc = vf_question_from_value(value, want, config, names.index, &call->arena, out, &call->err)) ||
+	    (rc = vf_target_check(&out->target, names.bucket, names.index, &call->err)))
+		return vf_wrap(&call->err, "queries/%s", name);
+	return 0;
+}
+
+static int answer_render(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out)
+{
+	char stem[STEM_MAX], question_name[STEM_MAX + 16];
+	struct vf_config config;
+	struct vf_question question;
+	struct vf_saved saved;
+	struct vf_buf bytes = VF_BUF_INIT;
+	enum vf_row_id row = VF_ROW_ANSWER;
+
+	vf_config_init(&config);
+	stem_of((const char *)name.data, stem, &row);
+	int rc = vf_call_hold(call, site);
+	if (rc == 0)
+		rc = saved_of(call, stem, row, question_name, &saved);
+	if (rc == 0)
+		rc = vf_index_saved_get(call->index, question_name, &bytes, &saved, &call->err);
+	if (rc == 0)
+		rc = decode(call, site, question_name, vf_buf_span(&bytes), row == VF_ROW_ANSWER ? VF_JSON : VF_MSGPACK, &config, &question);
+	if (rc == 0)
+		rc = vf_index_ask(call->index, &question, out, &call->err);
+	vf_buf_free(&bytes);
+	vf_config_free(&config);
+	return rc;
+}
+
+const struct vf_file_ops vf_answer_file = { .open = vf_computed_open, .render = answer_render };

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* insert, query, update, delete: write a request, read the reply on the same descriptor, and so on.
+ *
+ * Writes since the last read are one request, wherever they claim to stand. The first read after a write fixes where the reply begins: at 0 when it
+ * asks for offset 0 (it was sought or is a pread), else at the end of the request, where the descriptor's offset stands. What is written without being
+ * read is carried out at close. */
+#include "face_internal.h"
+
+#include <errno.h>
+
+static struct vf_conversation *conversation_of(struct vf_handle *handle)
+{
+	return (struct vf_conversation *)handle;
+}
+
+int vf_conversation_charge(struct vf_conversation *c, struct vf_face *face, uint64_t bytes, struct vf_err *err)
+{
+	/* In steps: a request that fits in one costs no lock. */
+	const uint64_t step = 1u << 20;
+	uint64_t want = bytes <= step / 16 ? 0 : (bytes + step - 1) / step * step;
+
+	if (want <= c->charged)
+		return 0;
+	int rc = vf_budget_take(face->budget, c->handle.uid, want - c->charged, err);
+	if (rc == 0)
+		c->charged = want;
+	return rc;
+}
+
+static void forget_request(struct vf_call *call, struct vf_conversation *c)
+{
+	c->verb->reset(c);
+	vf_budget_give(call->face->budget, c->handle.uid, c->charged);
+	c->charged = 0;
+	c->pending = c->told = false;
+}
+
+/* The request has failed: what came of it is dropped, and the next one begins anew. */
+static int fail(struct vf_call *call, struct vf_conversation *c, int rc)
+{
+	c->failed = call->err;
+	c->failed.code = -rc;
+	forget_request(call, c);
+	return rc;
+}
+
+static int say_again(struct vf_call *call, struct vf_conversation *c)
+{
+	call->err = c->failed;
+	call->logged = true;
+	return -c->failed.code;
+}
+
+static int write_request(struct vf_call *call, struct vf_handle *handle, struct vf_span data, uint64_t offset)
+{
+	struct vf_conversation *c = conversation_of(handle);
+
+	vf_handle_seen(call, handle);
+	/* Whoever cannot read has one transaction from open to close: after a failure nothing of it counts. */
+	if (c->failed.code && !vf_flags_read(handle->flags))
+		return say_again(call, c);
+	c->failed.code = 0;
+	if (c->replied) {
+		vf_spool_clear(&c->reply);
+		c->replied = false;
+	}
+	if (!c->pending)
+		vf_site_names(call->face, handle->node->site, &c->names);
+	c->told = false;
+	int rc = c->verb->take(call, c, data);
+	if (rc)
+		return fail(call, c, rc);
+	c->pending = true;
+	c->end = offset + data.len;
+	return 0;
+}
+
+static int incomplete(struct vf_call *call, struct vf_conversation *c)
+{
+	call->logged = c->told;
+	c->told = true;
+	return vf_fail(&call->err, EINVAL, "%s is not complete", c->verb->what);
+}
+
+/* The request is carried out and the reply made. */
+static int reply(struct vf_call *call, struct vf_conversation *c)
+{
+	int rc = c->verb->complete(c) ? 0 : incomplete(call, c);
+
+	if (rc == 0 && c->verb->commit)
+		rc = c->verb->commit(call, c);
+	if (rc == 0)
+		rc = c->verb->reply(call, c);
+	if (rc == 0)
+		rc = vf_spool_finish(&c->reply, &call->err);
+	if (rc)
+		vf_spool_clear(&c->reply);
+	return rc;
+}
+
+static void read_reply(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset)
+{
+	struct vf_conversation *c = conversation_of(handle);
+	int rc = 0;
+
+	if (c->failed.code) {
+		rc = say_again(call, c);
+		c->failed.code = 0;
+	} else if (c->pending) {
+		rc = reply(call, c);
+		forget_request(call, c);
+		c->replied = rc == 0;
+		c->begin = offset == 0 ? 0 : c->end;
+	}
+	if (rc)
+		fuse_reply_err(call->req, vf_call_failed(call, handle->node, NULL, rc));
+	else if (!c->replied || offset < c->begin)
+		vf_call_data(call, NULL, 0);
+	else
+		vf_call_spool(call, &c->reply, offset - c->begin, size);
+}
+
+static int flush_request(struct vf_call *call, struct vf_handle *handle)
+{
+	struct vf_conversation *c = conversation_of(handle);
+
+	vf_handle_seen(call, handle);
+	if (c->failed.code)
+		return say_again(call, c);
+	if (!c->pending || !vf_handle_flush_is_final(call, handle))
+		return 0;
+	if (!c->verb->complete(c))
+		return incomplete(call, c);
+	int rc = c->verb->commit ? c->verb->commit(call, c) : 0;
+	return rc ? fail(call, c, rc) : 0;
+}
+
+static int truncate_request(struct vf_call *call, struct vf_handle *handle, uint64_t size)
+{
+	(void)call, (void)handle, (void)size;
+	return 0;
+}
+
+int vf_conversation_truncate(struct vf_call *call, struct vf_node *node, uint64_t size)
+{
+	(void)call, (void)node, (void)size;
+	return 0;
+}
+
+static void release_conversation(struct vf_call *call, struct vf_handle *handle)
+{
+	struct vf_conversation *c = conversation_of(handle);
+
+	c->verb->free(c);
+	vf_spool_free(&c->reply);
+	vf_budget_give(call->face->budget, c->handle.uid, c->charged);
+	vf_handle_free(call, handle);
+}
+
+static const struct vf_handle_ops conversation_ops = {
+	.read = read_reply, .write = write_request, .flush = flush_request, .truncate = truncate_request, .release = release_conversation,
+};
+
+int vf_conversation_open(struct vf_call *call, struct vf_node *node, int flags, const struct vf_verb *verb, struct vf_handle **out)
+{
+	struct vf_conversation *c;
+	int rc = vf_handle_new(call, node, flags, verb->size, &conversation_ops, &c);
+
+	if (rc)
+		return rc;
+	c->verb = verb;
+	c->handle.direct = true;
+	vf_spool_init(&c->reply, vf_catalog_path(call->face->catalog));
+	rc = vf_handle_join(call, &c->handle);
+	if (rc) {
+		release_conversation(call, &c->handle);
+		return rc;
+	}
+	*out = &c->handle;
+	return 0;
+}

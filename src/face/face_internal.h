@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: MIT */
+/* face_internal.h - what the files of src/face/ share: nodes, sites, handles, renderings, and one request of the kernel.
+ *
+ * A node is one version of a file. The kernel looks a name up anew for every path (names of files are never cached); the name joins the node
+ * that it had while that node's version is current, and gets a new node with the same st_ino after that. So an open descriptor, its cached pages and
+ * its size go on with the bytes that it opened, whatever is written meanwhile.
+ *
+ * Files: tree.c (the table of nodes), ops.c (FUSE's calls), call.c (one request), node.c (nodes), site.c (buckets and indexes), attr.c (stat),
+ * list.c (readdir), fixed.c (directories with fixed entries), vectors.c, queries.c, answers.c, near.c, computed.c (stats, errors, exports, ...),
+ * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), record_file.c, whole_file.c (config, saved questions),
+ * scratch.c (temporary files), pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c,
+ * xattr.c, ring.c (errors), budget.c (memory of users), metrics.c, mount.c.
+ *
+ * Order of locks: handle > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget). */
+#ifndef VECFS_FACE_INTERNAL_H
+#define VECFS_FACE_INTERNAL_H
+
+#define FUSE_USE_VERSION 312
+#include <fuse_lowlevel.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "vecfs/face.h"
+#include "vecfs/limits.h"
+#include "vecfs/name.h"
+
+#define VF_NAMES_PATH_MAX 1200      /* of a path inside the mount, for messages */
+
+enum vf_row_id {
+	VF_ROW_ROOT, VF_ROW_META, VF_ROW_METRICS, VF_ROW_RELEASE, VF_ROW_ALL_ERRORS,
+	VF_ROW_BUCKET, VF_ROW_INDEX,
+	VF_ROW_CONFIG, VF_ROW_VECTORS, VF_ROW_INSERT, VF_ROW_QUERY, VF_ROW_UPDATE, VF_ROW_DELETE,
+	VF_ROW_QUERIES, VF_ROW_ANSWERS, VF_ROW_NEAR, VF_ROW_STATS, VF_ROW_ERRORS,
+	VF_ROW_EXPORT_MSGPACK, VF_ROW_EXPORT_JSONL, VF_ROW_EXPORT_NPY, VF_ROW_EXPORT_KEYS,
+	VF_ROW_RECORD, VF_ROW_RECORD_JSON, VF_ROW_SAVED, VF_ROW_ANSWER, VF_ROW_ANSWER_MSGPACK,
+	VF_ROW_NEAR_KEY, VF_ROW_NEAR_LINK, VF_ROW_SCRATCH,
+	VF_ROWS
+};
+
+struct vf_call;
+struct vf_node;
+struct vf_handle;
+struct vf_found;
+struct vf_dir;
+struct vf_site;
+struct vf_rendering;
+struct vf_scratch;
+
+/* ---- tree.c: one row a node of the tree ---- */
+struct vf_dir_ops {
+	/* The child of that name, 0 or -ENOENT (without words) ... */
+	int (*lookup)(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out);
+	/* Adds the next page of entries (list.c). */
+	int (*list)(struct vf_call *call, struct vf_node *dir, struct vf_dir *list);
+	/* A regular file; NULL and what follows: EPERM. */
+	int (*create)(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode, int flags,
+	              struct vf_node **node, struct vf_handle **handle);
+	int (*make)(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode);
+	int (*unlink)(struct vf_call *call, struct vf_node *dir, const char *name);
+	int (*rmdir)(struct vf_call *call, struct vf_node *dir, const char *name);
+};
+
+struct vf_file_ops {
+	int (*open)(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out);
+	/* What a computed file holds. `name` is the node's. */
+	int (*render)(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out);
+	/* truncate(2) of a path; NULL: EPERM unless the size stays. */
+	int (*truncate)(struct vf_call *call, struct vf_node *node, uint64_t size);
+	int (*touch)(struct vf_call *call, struct vf_node *node, int64_t mtime_ns);      /* NULL: nothing to keep */
+	int (*readlink)(struct vf_call *call, struct vf_node *node, struct vf_buf *out);
+};
+
+struct vf_row {
+	const char *path;            /* where in the tree, for people */
+	const char *name;            /* of a fixed entry; NULL: any name */
+	enum vf_row_id parent;
+	bool listed;
+	mode_t type;                 /* S_IFDIR, S_IFREG, S_IFLNK */
+	mode_t keep;                 /* the bits of the index's mode that it has */
+	bool ask;                    /* who may read may write too: a question changes nothing */
+	uint64_t ino;                /* of a fixed entry, in its index */
+	double entry_s, attr_s;      /* how long the kernel may keep name and attributes */
+	const struct vf_dir_ops *dir;
+	const struct vf_file_ops *file;
+};
+extern const struct vf_row vf_tree[VF_ROWS];
+static inline enum vf_row_id vf_row_id(const struct vf_row *row) { return (enum vf_row_id)(row - vf_tree); }
+
+/* ---- call.c: one request of the kernel ---- */
+struct vf_call {
+	struct vf_face *face;
+	fuse_req_t req;
+	const char *op;
+	uid_t uid; gid_t gid; pid_t pid;
+	uint64_t lock_owner;         /* of FLUSH, WRITE: which process (its table of files) */
+	bool fsync;                  /* this flush is an fsync */
+	bool logged;                 /* the failure was told in `errors` before */
+	struct vf_index *index;      /* held until the end of the call */
+	struct vf_arena arena;
+	struct vf_err err;
+};
+void vf_call_begin(struct vf_call *call, fuse_req_t req, const char *op);
+void vf_call_end(struct vf_call *call);
+/* The index of a site, held until the end of the call: call->index. */
+int vf_call_hold(struct vf_call *call, struct vf_site *site);
+/* The key that a file name without its ending stands for, in the call's arena. EINVAL. */
+int vf_call_key(struct vf_call *call, struct vf_span escaped, struct vf_span *key);
+/* Failure: into `errors` when it has words, and -> errno for the reply. */
+int vf_call_failed(struct vf_call *call, struct vf_node *node, const char *child, int rc);
+void vf_call_data(struct vf_call *call, const void *data, size_t len);
+void vf_call_spool(struct vf_call *call, const struct vf_spool *spool, uint64_t offset, size_t len);
+
+/* ---- site.c: buckets and indexes that the kernel knows of ---- */
+struct vf_site {
+	struct vf_site *next;
+	unsigned users;              /* face->lock */
+	struct vf_dir_attr attr;     /* face->lock */
+	char *bucket, *index;        /* face->lock; index NULL: a bucket */
+	bool gone;
+	_Atomic int64_t changed_ns;  /* records last changed */
+	_Atomic uint64_t vectors_node; /* the node of vectors/, to tell the kernel that its times moved; 0: not known */
+};
+struct vf_site_names { char bucket[256], index[256]; };
+/* The site of that name, with one user more. ENOENT. */
+int vf_site_find(struct vf_call *call, const char *bucket, const char *index, struct vf_site **out);
+struct vf_site *vf_site_use(struct vf_face *face, struct vf_site *site);
+void vf_site_put(struct vf_face *face, struct vf_site *site);
+void vf_site_names(struct vf_face *face, struct vf_site *site, struct vf_site_names *out);
+struct vf_dir_attr vf_site_attr(struct vf_face *face, struct vf_site *site);
+/* Reads the attributes from the catalog again. */
+int vf_site_refresh(struct vf_call *call, struct vf_site *site);
+int vf_site_set_attr(struct vf_call *call, struct vf_site *site, const struct vf_dir_attr *attr);
+int vf_site_hold(struct vf_call *call, struct vf_site *site, struct vf_index **out);
+void vf_site_changed(struct vf_face *face, struct vf_site *site);
+/* After a rename or a removal in the catalog. */
+void vf_site_renamed(struct vf_face *face, const char *bucket, const char *index, const char *to_bucket, const char *to_index);
+void vf_site_gone(struct vf_face *face, const char *bucket, const char *index);
+void vf_sites_free(struct vf_face *face);
+
+/* ---- node.c ---- */
+struct vf_node {
+	struct vf_node *next;        /* in its chain */
+	struct vf_node *before, *behind;   /* in the list of all */
+	const struct vf_row *row;
+	struct vf_site *site;      /* NULL: root and .vecfs */
+	uint64_t nlookup, generation;
+	bool attached;               /* the name leads here */
+	bool unlinked;
+	bool pending;                /* created, never committed */
+	bool flushed;                /* pending, and closed once: no longer shown */
+	bool dirty;                  /* bytes are staged */
+	bool apart;                  /* made because the node before had readers */
+	uint32_t readers, writers;
+	uint64_t ino, version, size, staged_size;
+	int64_t mtime_ns, ctime_ns;
+	int64_t mtime_wish_ns;       /* utimens while being written; 0: none */
+	struct vf_rendering *rendering;
+	struct vf_scratch *scratch;
+	struct vf_span name;         /* key, file name, ...; in the same piece of memory */
+};
+
+/* What a lookup has found: becomes a node. */
+struct vf_found {
+	const struct vf_row *row;
+	struct vf_site *site;      /* a user of it, taken over by the node */
+	struct vf_span name;         /* lent */
+	uint64_t ino, version, size;
+	int64_t mtime_ns, ctime_ns;
+	bool pending;                /* not there, but perhaps being created */
+	struct vf_rendering *rendering;   /* taken over */
+	struct vf_scratch *scratch;       /* taken over */
+};
+#define VF_INO_HASHED (1ull << 63)
+void vf_found_fixed(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_found *out);
+void vf_found_drop(struct vf_face *face, struct vf_found *found);
+uint64_t vf_ino_hash(const struct vf_row *row, const struct vf_site *site, struct vf_span name);
+uint64_t vf_ino_local(const struct vf_site *site, uint64_t local);
+uint64_t vf_hash_bytes(struct vf_span bytes);
+
+int vf_nodes_init(struct vf_face *face, struct vf_err *err);
+void vf_nodes_free(struct vf_face *face);
+struct vf_node *vf_node_of(struct vf_face *face, fuse_ino_t ino);
+fuse_ino_t vf_node_id(const struct vf_face *face, const struct vf_node *node);
+/* The node for what was found, looked up once more; takes what `found` owns. -ENOENT: pending and nobody creates it. */
+int vf_node_settle(struct vf_face *face, struct vf_found *found, struct vf_node **out, struct vf_err *err);
+void vf_node_forget(struct vf_face *face, struct vf_node *node, uint64_t nlookup);
+/* A handle more. For a writer of a node that has readers: false (and the name is let go), the kernel shall look it up again. */
+bool vf_node_open(struct vf_face *face, struct vf_node *node, bool writer);
+void vf_node_close(struct vf_face *face, struct vf_node *node, bool writer);
+void vf_node_staged(struct vf_face *face, struct vf_node *node, uint64_t size, bool dirty);
+void vf_node_flushed(struct vf_face *face, struct vf_node *node);
+/* A writer's commit: the node goes on as the version that now is. */
+void vf_node_committed(struct vf_face *face, struct vf_node *node, uint64_t ino, uint64_t version, uint64_t size, int64_t mtime_ns);
+/* True: it is being written, the time waits for the commit. */
+bool vf_node_touched(struct vf_face *face, struct vf_node *node, int64_t mtime_ns);
+/* utimens that waits for the commit; 0: none. Taken once. */
+int64_t vf_node_take_wish(struct vf_face *face, struct vf_node *node);
+/* The name (in the directory of `row`) is gone: whoever has it open keeps it without a name. */
+void vf_node_unlinked(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+/* The name leads elsewhere now. */
+void vf_node_detached(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+/* The rendering of a node, used once more by the caller; NULL: none. */
+struct vf_rendering *vf_node_rendering(struct vf_face *face, struct vf_node *node);
+void vf_node_adopt(struct vf_face *face, struct vf_node *node, struct vf_rendering *rendering);
+/* "/bucket/index/vectors/name", for messages. */
+void vf_node_path(struct vf_face *face, const struct vf_node *node, const char *child, char *out, size_t size);
+/* The kernel shall ask for the attributes of every node of this site again. */
+void vf_nodes_stale(struct vf_face *face, struct vf_site *site);
+uint64_t vf_nodes_count(struct vf_face *face);
+
+/* ---- attr.c ---- */
+void vf_node_stat(struct vf_face *face, struct vf_node *node, struct stat *out);
+void vf_node_entry(struct vf_face *face, struct vf_node *node, struct fuse_entry_param *out);
+int vf_node_set_attr(struct vf_call *call, struct vf_node *node, struct vf_handle *handle, const struct stat *attr, int to_set);
+
+/* ---- list.c: an open directory ---- */
+struct vf_dir_entry { struct vf_span name; uint64_t ino; mode_t type; };
+#define VF_DIR_PAGE 512u
+struct vf_dir {
+	struct vf_node *node;
+	pthread_mutex_t lock;
+	struct vf_arena arena;              /* of the page */
+	struct vf_dir_entry page[VF_DIR_PAGE];
+	uint32_t npage;
+	uint64_t first;                     /* the ordinal of page[0] */
+	bool end;
+	unsigned phase;                     /* of the lister: what comes next */
+	struct vf_buf after;                /* of the lister: the last name that was looked at */
+};
+int vf_dir_open(struct vf_call *call, struct vf_node *node, struct vf_dir **out);
+void vf_dir_close(struct vf_dir *dir);
+/* Replies. */
+int vf_dir_read(struct vf_call *call, struct vf_dir *dir, size_t size, uint64_t offset);
+/* For listers. False: the page is full, or out of memory. */
+bool vf_dir_add(struct vf_dir *dir, struct vf_span name, uint64_t ino, mode_t type);
+bool vf_dir_full(const struct vf_dir *dir);
+int vf_dir_after(struct vf_dir *dir, struct vf_span name, struct vf_err *err);
+
+/* ---- rendering.c ---- */
+struct vf_rendering {
+	atomic_uint users;
+	int rc;                      /* why it could not be rendered: told by open */
+	struct vf_err err;
+	struct vf_spool spool;
+	/* private to the cache */
+	struct vf_rendering *next;
+	const struct vf_row *row;
+	uint64_t site_id, version;
+	struct vf_span name;
+	bool cached, finished;
+	int64_t used_ns;
+};
+struct vf_renderings;
+int vf_renderings_new(struct vf_renderings **out, struct vf_err *err);
+void vf_renderings_free(struct vf_renderings **renderings);
+struct vf_rendering *vf_rendering_new(struct vf_face *face);
+void vf_rendering_put(struct vf_rendering *rendering);
+/* Rendered now, or the one of that version; its users one more. Content that cannot be rendered (EINVAL) is a rendering with rc. */
+int vf_rendering_get(struct vf_call *call, const struct vf_row *row, struct vf_site *site, struct vf_span name, uint64_t version,
+                     struct vf_rendering **out);
+/* Rendered now, not kept for others. */
+int vf_rendering_make(struct vf_call *call, const struct vf_row *row, struct vf_site *site, struct vf_span name, struct vf_rendering **out);
+
+/* ---- handle.c: an open file ---- */
+struct vf_handle_ops {
+	void (*read)(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset);       /* replies */
+	int (*write)(struct vf_call *call, struct vf_handle *handle, struct vf_span data, uint64_t offset);
+	int (*flush)(struct vf_call *call, struct vf_handle *handle);
+	int (*truncate)(struct vf_call *call, struct vf_handle *handle, uint64_t size);
+	void (*release)(struct vf_call *call, struct vf_handle *handle);                                   /* frees */
+};
+struct vf_handle {
+	const struct vf_handle_ops *ops;
+	atomic_uint users;           /* the kernel, and reads that are being answered from it */
+	struct vf_handle *before, *behind; /* in the list of all */
+	struct vf_node *node;
+	struct vf_index *index;      /* held, or NULL */
+	pthread_mutex_t lock;
+	int flags;                   /* of open(2) */
+	bool writer;                 /* counted as a writer of the node */
+	bool direct, keep, noflush;  /* for the kernel */
+	pid_t opener;
+	uid_t uid;
+	uint64_t owner;              /* the opener's table of files, once seen */
+	bool owner_known;
+};
+/* Allocates `size` bytes that begin with a handle, holds the index. */
+int vf_handle_new(struct vf_call *call, struct vf_node *node, int flags, size_t size, const struct vf_handle_ops *ops, void *out);
+/* Counts it as a reader or a writer of its node; -ESTALE: the kernel shall look the name up again (the handle is freed by the caller). */
+int vf_handle_join(struct vf_call *call, struct vf_handle *handle);
+/* The last step of every release; also for a handle that never joined. */
+void vf_handle_free(struct vf_call *call, struct vf_handle *handle);
+void vf_handle_seen(struct vf_call *call, struct vf_handle *handle);
+/* Is this flush the opener's last word? A dup in a forked child, closed, is not. */
+bool vf_handle_flush_is_final(struct vf_call *call, struct vf_handle *handle);
+/* Those that the kernel never released. */
+void vf_handles_free(struct vf_face *face);
+/* A reader of a rendering, whose use it takes over. */
+int vf_snapshot_open(struct vf_call *call, struct vf_node *node, int flags, struct vf_rendering *rendering, struct vf_handle **out);
+static inline bool vf_flags_write(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+static inline bool vf_flags_read(int flags) { return (flags & O_ACCMODE) != O_WRONLY; }
+
+/* ---- budget.c: the memory that users may bind in the daemon ---- */
+struct vf_budget;
+int vf_budget_new(struct vf_budget **out, struct vf_err *err);
+void vf_budget_free(struct vf_budget **budget);
+int vf_budget_take(struct vf_budget *budget, uid_t uid, uint64_t bytes, struct vf_err *err);   /* ENOSPC */
+void vf_budget_give(struct vf_budget *budget, uid_t uid, uint64_t bytes);
+uint64_t vf_budget_used(struct vf_budget *budget);
+
+/* ---- stage.c: the bytes of a small file while it is written ---- */
+struct vf_stage {
+	struct vf_budget *budget;
+	uid_t uid;
+	uint64_t max, charged;
+	struct vf_buf bytes;
+};
+void vf_stage_init(struct vf_stage *stage, struct vf_budget *budget, uid_t uid, uint64_t max);
+void vf_stage_free(struct vf_stage *stage);
+int vf_stage_write(struct vf_stage *stage, struct vf_span data, uint64_t offset, struct vf_err *err);
+int vf_stage_cut(struct vf_stage *stage, uint64_t size, struct vf_err *err);      /* or lengthen, with zeros */
+static inline struct vf_span vf_stage_span(const struct vf_stage *stage) { return vf_buf_span(&stage->bytes); }
+
+/* ---- pages.c: the bytes of a scratch file, sparse ---- */
+struct vf_pages {
+	struct vf_budget *budget;
+	uid_t uid;
+	uint8_t **page;
+	size_t npages;
+	uint64_t size, charged;
+};
+void vf_pages_init(struct vf_pages *pages, struct vf_budget *budget, uid_t uid);
+void vf_pages_free(struct vf_pages *pages);
+int vf_pages_write(struct vf_pages *pages, struct vf_span data, uint64_t offset, struct vf_err *err);
+size_t vf_pages_read(const struct vf_pages *pages, uint64_t offset, void *out, size_t len);
+int vf_pages_cut(struct vf_pages *pages, uint64_t size, struct vf_err *err);
+
+/* ---- scratch.c ---- */
+struct vf_scratch {
+	struct vf_scratch *next;
+	atomic_uint users;
+	pthread_mutex_t lock;
+	uint64_t site_id, ino;
+	enum vf_row_id dir;
+	bool listed;
+	uid_t uid; gid_t gid; mode_t mode;
+	int64_t mtime_ns, ctime_ns;
+	bool mtime_set;              /* by utimens: goes into the record */
+	struct vf_pages pages;
+	char name[256];
+};
+struct vf_scratches;
+int vf_scratches_new(struct vf_scratches **out, struct vf_err *err);
+void vf_scratches_free(struct vf_scratches **scratches);
+/* With one user more; NULL: none. */
+struct vf_scratch *vf_scratch_find(struct vf_face *face, struct vf_node *dir, const char *name);
+void vf_scratch_put(struct vf_scratch *scratch);
+int vf_scratch_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out);
+int vf_scratch_create(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode, int flags,
+                      struct vf_node **node, struct vf_handle **handle);
+int vf_scratch_unlink(struct vf_call *call, struct vf_node *dir, const char *name);
+/* A file of that name with these bytes (replaces): what a rename to a temporary name leaves. */
+int vf_scratch_keep(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_span bytes, int64_t mtime_ns);
+int vf_scratch_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, struct vf_node *to_dir, const char *to, bool replace);
+/* The whole content, at most `max` bytes (EFBIG). */
+int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t max, struct vf_buf *out);
+/* Adds those of a directory, as the lister's page. */
+int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list);
+/* Those of an index that is removed. */
+void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site);
+extern const struct vf_file_ops vf_scratch_file;
+
+/* ---- directories ---- */
+extern const struct vf_dir_ops vf_root_dir, vf_meta_dir, vf_bucket_dir, vf_index_dir, vf_vectors_dir, vf_queries_dir, vf_answers_dir,
+	vf_near_dir, vf_near_key_dir;
+/* The fixed entry of that name, or VF_ROWS. */
+enum vf_row_id vf_fixed_row(enum vf_row_id parent, const char *name);
+int vf_fixed_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list);
+
+/* vectors.c: what a name in vectors/ means. */
+enum vf_name_kind { VF_NAME_SCRATCH, VF_NAME_GOOD, VF_NAME_OTHER };
+/* VF_NAME_GOOD: *row and *key (in the call's arena) are filled. Negative: a bad escape or key. */
+int vf_vectors_name(struct vf_call *call, const char *name, enum vf_name_kind *kind, enum vf_row_id *row, struct vf_span *key);
+int vf_vectors_bad_name(struct vf_call *call, const char *name);
+enum vf_name_kind vf_queries_name(const char *name);
+int vf_queries_bad_name(struct vf_call *call, const char *name);
+enum vf_format vf_saved_format(struct vf_span name);
+
+/* ---- files ---- */
+extern const struct vf_file_ops vf_record_file, vf_record_json_file, vf_config_file, vf_saved_file, vf_answer_file, vf_near_key_file,
+	vf_link_file,
+	vf_stats_file, vf_errors_file, vf_all_errors_file, vf_metrics_file, vf_release_file,
+	vf_export_msgpack_file, vf_export_jsonl_file, vf_export_npy_file, vf_export_keys_file,
+	vf_insert_file, vf_query_file, vf_update_file, vf_delete_file;
+/* Fills version, size and rendering of a computed file. */
+int vf_computed_find(struct vf_call *call, struct vf_found *found, uint64_t version);
+int vf_volatile_find(struct vf_call *call, struct vf_found *found);
+/* Opens what was rendered; writing is refused. */
+int vf_computed_open(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out);
+
+/* record_file.c */
+int vf_record_find(struct vf_call *call, struct vf_found *found);
+int vf_record_create(struct vf_call *call, struct vf_node *dir, enum vf_row_id row, struct vf_span key, int flags,
+                     struct vf_node **node, struct vf_handle **handle);
+/* Decodes the bytes of a file and inserts them under `key`. mtime 0: now. */
+int vf_record_commit(struct vf_call *call, struct vf_site *site, struct vf_span bytes, struct vf_span key, int64_t mtime_ns, bool replace);
+struct vf_writers;
+int vf_writers_new(struct vf_writers **out, struct vf_err *err);
+void vf_writers_free(struct vf_writers **writers);
+/* Open writers of the key: go on under the new key, or (to.len 0) without a name. True: there were some. */
+bool vf_writers_moved(struct vf_face *face, struct vf_site *site, struct vf_span from, struct vf_span to);
+
+int vf_saved_create(struct vf_call *call, struct vf_node *dir, const char *name, int flags, struct vf_node **node, struct vf_handle **handle);
+
+/* ---- conversation.c: insert, query, update, delete ---- */
+struct vf_conversation;
+struct vf_verb {
+	size_t size;                                     /* of its conversation */
+	int (*take)(struct vf_call *call, struct vf_conversation *c, struct vf_span data);
+	bool (*complete)(struct vf_conversation *c);      /* between two values */
+	/* What close, fsync and the first read do; NULL: nothing (query). */
+	int (*commit)(struct vf_call *call, struct vf_conversation *c);
+	int (*reply)(struct vf_call *call, struct vf_conversation *c);   /* into c->reply */
+	void (*reset)(struct vf_conversation *c);         /* ready for the next request */
+	void (*free)(struct vf_conversation *c);
+	const char *what;                                /* "a question" */
+};
+struct vf_conversation {
+	struct vf_handle handle;
+	const struct vf_verb *verb;
+	struct vf_spool reply;
+	uint64_t end;                /* offset behind the last write */
+	uint64_t begin;              /* offset at which the reply begins */
+	bool pending;                /* written since the last read */
+	bool replied;
+	bool told;                   /* that it is incomplete */
+	struct vf_err failed;        /* code 0: not */
+	struct vf_site_names names; /* of the index when the request began */
+	uint64_t charged;
+};
+int vf_conversation_open(struct vf_call *call, struct vf_node *node, int flags, const struct vf_verb *verb, struct vf_handle **out);
+int vf_conversation_truncate(struct vf_call *call, struct vf_node *node, uint64_t size);
+int vf_conversation_charge(struct vf_conversation *c, struct vf_face *face, uint64_t bytes, struct vf_err *err);
+
+/* ---- rename.c, xattr.c ---- */
+int vf_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, struct vf_node *to_dir, const char *to, unsigned flags);
+int vf_xattr_get(struct vf_call *call, struct vf_node *node, const char *name, struct vf_buf *out);
+int vf_xattr_list(struct vf_call *call, struct vf_node *node, struct vf_buf *out);
+int vf_xattr_set(struct vf_call *call, struct vf_node *node, const char *name, struct vf_span value, int flags);
+int vf_xattr_remove(struct vf_call *call, struct vf_node *node, const char *name);
+
+/* ---- ring.c: the last failures ---- */
+struct vf_ring;
+int vf_ring_new(struct vf_ring **out, struct vf_err *err);
+void vf_ring_free(struct vf_ring **ring);
+void vf_ring_add(struct vf_call *call, const struct vf_node *node, const char *path);
+/* The lines of a site (NULL: of all) that `uid` may see, oldest first. */
+int vf_ring_render(struct vf_ring *ring, const struct vf_site *site, uid_t uid, struct vf_spool *out, struct vf_err *err);
+const char *vf_errno_name(int code);
+
+/* ---- metrics.c ---- */
+struct vf_metrics;
+int vf_metrics_new(struct vf_metrics **out, struct vf_err *err);
+void vf_metrics_free(struct vf_metrics **metrics);
+void vf_metrics_count(struct vf_metrics *metrics, const char *op, bool failed);
+int vf_metrics_render(struct vf_call *call, struct vf_spool *out);
+
+/* ---- ops.c, mount.c ---- */
+extern const struct fuse_lowlevel_ops vf_ops;
+
+struct vf_face {
+	struct vf_catalog *catalog;
+	struct vf_face_options options;
+	struct fuse_session *session;
+	char *mountpoint;
+	bool mounted;
+
+	pthread_mutex_t lock;        /* nodes, sites, the list of handles */
+	struct vf_node **chains;
+	size_t nchains;
+	uint64_t nnodes, generation;
+	struct vf_node *root, *all;  /* all: first of the list */
+	struct vf_site *sites;
+	struct vf_handle *handles;
+
+	struct vf_renderings *renderings;
+	struct vf_scratches *scratches;
+	struct vf_writers *writers;
+	struct vf_budget *budget;
+	struct vf_ring *ring;
+	struct vf_metrics *metrics;
+	int64_t mounted_ns;
+};
+
+#endif

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/* The root, .vecfs, buckets and the directory of an index: who comes from the catalog, and entries that are always there. */
+#include "face_internal.h"
+
+#include <errno.h>
+
+enum vf_row_id vf_fixed_row(enum vf_row_id parent, const char *name)
+{
+	for (unsigned row = 0; row < VF_ROWS; row++)
+		if (vf_tree[row].name && vf_tree[row].parent == parent && row != VF_ROW_ROOT && strcmp(vf_tree[row].name, name) == 0)
+			return (enum vf_row_id)row;
+	return VF_ROWS;
+}
+
+static int fixed_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out)
+{
+	enum vf_row_id row = vf_fixed_row(vf_row_id(dir->row), name);
+
+	if (row == VF_ROWS)
+		return -ENOENT;
+	vf_found_fixed(call, row, dir->site, out);
+	return out->row->file && out->row->file->render ? vf_volatile_find(call, out) : 0;
+}
+
+int vf_fixed_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
+{
+	for (unsigned row = 0; row < VF_ROWS; row++) {
+		const struct vf_row *child = &vf_tree[row];
+		if (!child->name || !child->listed || &vf_tree[child->parent] != dir->row)
+			continue;
+		uint64_t ino = dir->site ? vf_ino_local(dir->site, child->ino) : vf_ino_hash(child, NULL, vf_span_str(""));
+		if (!vf_dir_add(list, vf_span_str(child->name), ino, child->type))
+			return vf_oom(&call->err);
+	}
+	return 0;
+}
+
+/* ---- names that the catalog has: the root lists buckets, a bucket lists indexes ---- */
+
+static int catalog_lookup(struct vf_call *call, const char *bucket, const char *index, enum vf_row_id row, struct vf_found *out)
+{
+	struct vf_site *site;
+	struct vf_err bad = VF_ERR_INIT;
+
+	if (vf_dir_name_check(index ? index : bucket, &bad))
+		return bad.code == ENAMETOOLONG ? -ENAMETOOLONG : -ENOENT;
+	int rc = vf_site_find(call, bucket, index, &site);
+	if (rc)
+		return rc;
+	*out = (struct vf_found){ .row = &vf_tree[row], .site = site, .ino = vf_ino_local(site, 0) };
+	return 0;
+}
+
+struct catalog_list { struct vf_dir *list; struct vf_err *err; int rc; };
+
+static int emit_name(void *ctx, const char *name, const struct vf_dir_attr *attr)
+{
+	struct catalog_list *c = ctx;
+
+	if (vf_dir_full(c->list))
+		return 1;
+	if (!vf_dir_add(c->list, vf_span_str(name), attr->id << 40, S_IFDIR))
+		c->rc = vf_oom(c->err);
+	else
+		c->rc = vf_dir_after(c->list, vf_span(name, strlen(name) + 1), c->err);
+	return c->rc != 0;
+}
+
+static int list_catalog(struct vf_call *call, const char *bucket, struct vf_dir *list)
+{
+	struct catalog_list c = { list, &call->err, 0 };
+	int rc = vf_catalog_list(call->face->catalog, bucket, list->after.len ? (char *)list->after.data : NULL, emit_name, &c, &call->err);
+
+	list->end = !vf_dir_full(list);
+	return rc < 0 ? rc : c.rc;
+}
+
+/* The mode and group of a new directory: as the kernel gives it, but for the set-group-ID bit of the parent. */
+static void inherit(const struct vf_dir_attr *parent, mode_t *mode, gid_t *gid)
+{
+	*mode &= 07777;
+	if (parent->mode & S_ISGID) {
+		*gid = parent->gid;
+		*mode |= S_ISGID;
+	}
+}
+
+/* ---- / ---- */
+
+static int root_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out)
+{
+	if (vf_fixed_row(VF_ROW_ROOT, name) != VF_ROWS)
+		return fixed_lookup(call, dir, name, out);
+	return catalog_lookup(call, name, NULL, VF_ROW_BUCKET, out);
+}
+
+static int root_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
+{
+	(void)dir;
+	return list_catalog(call, NULL, list);
+}
+
+static int root_make(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode)
+{
+	struct vf_dir_attr parent = { .mode = 0 };
+	gid_t gid = call->gid;
+
+	(void)dir;
+	int rc = vf_catalog_attr(call->face->catalog, NULL, NULL, &parent, &call->err);
+	if (rc)
+		return rc;
+	inherit(&parent, &mode, &gid);
+	return vf_catalog_make(call->face->catalog, name, NULL, call->uid, gid, mode, &call->err);
+}
+
+static int root_rmdir(struct vf_call *call, struct vf_node *dir, const char *name)
+{
+	(void)dir;
+	if (vf_fixed_row(VF_ROW_ROOT, name) != VF_ROWS)
+		return vf_fail(&call->err, EPERM, "%s is always there", name);
+	int rc = vf_catalog_remove(call->face->catalog, name, NULL, &call->err);
+	if (rc == 0)
+		vf_site_gone(call->face, name, NULL);
+	return rc;
+}
+
+const struct vf_dir_ops vf_root_dir = { .lookup = root_lookup, .list = root_list, .make = root_make, .rmdir = root_rmdir };
+
+/* ---- /.vecfs ---- */
+
+static int meta_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
+{
+	list->end = true;
+	return vf_fixed_list(call, dir, list);
+}
+
+const struct vf_dir_ops vf_meta_dir = { .lookup = fixed_lookup, .list = meta_list };
+
+/* ---- /BUCKET ---- */
+
+static int bucket_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out)
+{
+	struct vf_site_names names;
+
+	vf_site_names(call->face, dir->site, &names);
+	return catalog_lookup(call, names.bucket, name, VF_ROW_INDEX, out);
+}
+
+static int bucket_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
+{
+	struct vf_site_names names;
+
+	vf_site_names(call->face, dir->site, &names);
+	return list_catalog(call, names.bucket, list);
+}
+
+static int bucket_make(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode)
+{
+	struct vf_dir_attr parent = vf_site_attr(call->face, dir->site);
+	struct vf_site_names names;
+	gid_t gid = call->gid;
+
+	inherit(&parent, &mode, &gid);
+	vf_site_names(call->face, dir->site, &names);
+	return vf_catalog_make(call->face->catalog, names.bucket, name, call->uid, gid, mode, &call->err);
+}
+
+static int has_listed(void *ctx, struct vf_span key, uint64_t ino)
+{
+	struct vf_buf escaped = VF_BUF_INIT;
+	struct vf_err err = VF_ERR_INIT;
+	bool *found = ctx;
+
+	(void)ino;
+	*found = vf_key_escape(key, &escaped, &err) == 0 && escaped.len + strlen(".msgpack") <= VF_FILE_NAME_BYTES_MAX;
+	vf_buf_free(&escaped);
+	return *found;
+}
+
+/* Keys without a file name do not keep a directory from being removed: rm -r could not meet them. */
+static int check_empty(struct vf_call *call, struct vf_site *site)
+{
+	bool found = false;
+	int rc = vf_call_hold(call, site);
+
+	if (rc == 0)
+		rc = vf_index_list(call->index, vf_span(NULL, 0), has_listed, &found, &call->err);
+	return rc < 0 ? rc : found ? -ENOTEMPTY : 0;
+}
+
+static int bucket_rmdir(struct vf_call *call, struct vf_node *dir, const char *name)
+{
+	struct vf_site_names names;
+	struct vf_site *site;
+
+	vf_site_names(call->face, dir->site, &names);
+	int rc = vf_site_find(call, names.bucket, name, &site);
+	if (rc)
+		return rc;
+	rc = check_empty(call, site);
+	if (call->index)
+		vf_catalog_release(call->face->catalog, call->index);
+	call->index = NULL;
+	if (rc == 0)
+		rc = vf_catalog_remove(call->face->catalog, names.bucket, name, &call->err);
+	if (rc == 0) {
+		vf_scratch_drop_site(call->face, site);
+		vf_site_gone(call->face, names.bucket, name);
+	}
+	vf_site_put(call->face, site);
+	return rc;
+}
+
+const struct vf_dir_ops vf_bucket_dir = { .lookup = bucket_lookup, .list = bucket_list, .make = bucket_make, .rmdir = bucket_rmdir };
+
+/* ---- /BUCKET/INDEX ---- */
+
+static int export_find(struct vf_call *call, struct vf_found *found)
+{
+	int rc = vf_call_hold(call, found->site);
+
+	found->mtime_ns = found->site->changed_ns;
+	return rc ? rc : vf_computed_find(call, found, vf_index_version(call->index));
+}
+
+static int index_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out)
+{
+	enum vf_row_id row = vf_fixed_row(VF_ROW_INDEX, name);
+
+	if (row == VF_ROWS)
+		return vf_scratch_lookup(call, dir, name, out);
+	if (row < VF_ROW_EXPORT_MSGPACK || row > VF_ROW_EXPORT_KEYS)
+		return fixed_lookup(call, dir, name, out);
+	vf_found_fixed(call, row, dir->site, out);
+	return export_find(call, out);
+}
+
+static int index_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
+{
+	if (list->phase++ == 0)
+		return vf_fixed_list(call, dir, list);
+	list->end = true;
+	return vf_scratch_list(call, dir, list);
+}
+
+static int index_create(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode, int flags, struct vf_node **node,
+                        struct vf_handle **handle)
+{
+	if (vf_name_is_scratch(name))
+		return vf_scratch_create(call, dir, name, mode, flags, node, handle);
+	return vf_fail(&call->err, EINVAL, "the directory of an index has config, vectors, insert, query, update, delete, queries, answers, near, stats, "
+	               "errors, and temporary files (.NAME, NAME~, NAME.tmp, NAME.part, NAME.swp); not '%s'", name);
+}
+
+/* The fixed entries accept it and stay, so that rm -r of an index can go on to the rmdir that counts. */
+static int index_unlink(struct vf_call *call, struct vf_node *dir, const char *name)
+{
+	if (vf_fixed_row(VF_ROW_INDEX, name) != VF_ROWS)
+		return 0;
+	return vf_scratch_unlink(call, dir, name);
+}
+
+static int has_saved(void *ctx, const char *name, uint64_t ino)
+{
+	bool *found = ctx;
+
+	(void)name, (void)ino;
+	return *found = true;
+}
+
+static int index_rmdir(struct vf_call *call, struct vf_node *dir, const char *name)
+{
+	enum vf_row_id row = vf_fixed_row(VF_ROW_INDEX, name);
+	bool found = false;
+	int rc;
+
+	if (row == VF_ROW_VECTORS)
+		return check_empty(call, dir->site);
+	if (row != VF_ROW_QUERIES)
+		return row == VF_ROWS ? -ENOENT : 0;
+	rc = vf_call_hold(call, dir->site);
+	if (rc == 0)
+		rc = vf_index_saved_list(call->index, NULL, has_saved, &found, &call->err);
+	return rc < 0 ? rc : found ? -ENOTEMPTY : 0;
+}
+
+const struct vf_dir_ops vf_index_dir = {
+	.lookup = index_lookup, .list = index_list, .create = index_create, .unlink = index_unlink, .rmdir = index_rmdir,
+};

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* The mount: its options, its session, its threads and how it ends. */
+#include "face_internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "vecfs/clock.h"
+
+/* Commits wait in their threads: more threads than processors make larger groups. */
+#define THREADS_MAX 64u
+
+/* What libfuse says goes into the error of the mount. */
+static char said[VF_ERR_TEXT_MAX];
+
+static void listen_to_fuse(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	size_t used = strlen(said);
+
+	(void)level;
+	if (used + 1 < sizeof said)
+		vsnprintf(said + used, sizeof said - used, fmt, ap);
+}
+
+static void speak_to_log(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	(void)level;
+	vfprintf(stderr, fmt, ap);
+}
+
+static int check_mountpoint(const char *mountpoint, struct vf_err *err)
+{
+	struct stat st;
+
+	if (stat(mountpoint, &st) == 0)
+		return S_ISDIR(st.st_mode) ? 0 : vf_fail(err, ENOTDIR, "cannot mount on %s: it is not a directory", mountpoint);
+	if (errno == ENOTCONN || errno == ECONNABORTED)
+		return vf_fail(err, ENOTCONN, "cannot mount on %s: a dead mount is left there (its daemon was killed). Clear it with: fusermount3 -u %s",
+		               mountpoint, mountpoint);
+	return vf_fail(err, errno, "cannot mount on %s: %s", mountpoint, strerror(errno));
+}
+
+/* ---- options ---- */
+
+/* A comma in a value would end it. */
+static int put_escaped(struct vf_buf *out, const char *s, struct vf_err *err)
+{
+	int rc = 0;
+
+	for (; rc == 0 && *s; s++)
+		rc = *s == ',' || *s == '\\' ? vf_buf_printf(out, err, "\\%c", *s) : vf_buf_put(out, s, 1, err);
+	return rc;
+}
+
+static bool names_source(const char *kernel_options)
+{
+	return kernel_options && (strncmp(kernel_options, "fsname=", 7) == 0 || strstr(kernel_options, ",fsname="));
+}
+
+static int build_options(const struct vf_face *face, struct vf_buf *out, struct vf_err *err)
+{
+	const struct vf_face_options *o = &face->options;
+	int rc = vf_buf_put_str(out, "default_permissions,subtype=vecfs", err);
+
+	if (rc == 0 && !names_source(o->kernel_options)) {
+		rc = vf_buf_put_str(out, ",fsname=", err);
+		if (rc == 0)
+			rc = put_escaped(out, vf_catalog_path(face->catalog), err);
+	}
+	if (rc == 0 && o->allow_other)
+		rc = vf_buf_put_str(out, ",allow_other", err);
+	if (rc == 0 && o->read_only)
+		rc = vf_buf_put_str(out, ",ro", err);
+	if (rc == 0 && o->kernel_options && o->kernel_options[0])
+		rc = vf_buf_printf(out, err, ",%s", o->kernel_options);
+	return rc ? rc : vf_buf_put(out, "", 1, err);
+}
+
+static int start_session(struct vf_face *face, struct vf_err *err)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	struct vf_buf options = VF_BUF_INIT;
+	int rc = build_options(face, &options, err);
+
+	if (rc == 0 && (fuse_opt_add_arg(&args, "vecfs") || fuse_opt_add_arg(&args, "-o") || fuse_opt_add_arg(&args, (char *)options.data) ||
+	                (face->options.debug && fuse_opt_add_arg(&args, "-d"))))
+		rc = vf_oom(err);
+	if (rc == 0) {
+		face->session = fuse_session_new(&args, &vf_ops, sizeof vf_ops, face);
+		if (!face->session)
+			rc = vf_fail(err, EINVAL, "cannot start with the options %s: %s", (char *)options.data, said);
+	}
+	fuse_opt_free_args(&args);
+	vf_buf_free(&options);
+	return rc;
+}
+
+static int mount_session(struct vf_face *face, struct vf_err *err)
+{
+	errno = 0;
+	if (fuse_session_mount(face->session, face->mountpoint) == 0) {
+		face->mounted = true;
+		return 0;
+	}
+	int code = errno ? errno : EPERM;
+	for (char *end = said + strlen(said); end > said && end[-1] == '\n'; end--)
+		end[-1] = '\0';
+	return vf_fail(err, code, "cannot mount on %s: %s", face->mountpoint, said[0] ? said : strerror(code));
+}
+
+/* ---- begin and end ---- */
+
+static int make_parts(struct vf_face *face, struct vf_err *err)
+{
+	int rc;
+
+	(void)((rc = vf_budget_new(&face->budget, err)) || (rc = vf_ring_new(&face->ring, err)) || (rc = vf_metrics_new(&face->metrics, err)) ||
+	       (rc = vf_renderings_new(&face->renderings, err)) || (rc = vf_scratches_new(&face->scratches, err)) ||
+	       (rc = vf_writers_new(&face->writers, err)) || (rc = vf_nodes_init(face, err)));
+	return rc;
+}
+
+int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const struct vf_face_options *options, struct vf_face **out, struct vf_err *err)
+{
+	struct vf_face *face = calloc(1, sizeof *face);
+	int rc;
+
+	if (!face)
+		return vf_oom(err);
+	face->catalog = catalog;
+	face->options = *options;
+	face->mounted_ns = vf_clock_real_ns();
+	pthread_mutex_init(&face->lock, NULL);
+	said[0] = '\0';
+	fuse_set_log_func(listen_to_fuse);
+	face->mountpoint = strdup(mountpoint);
+	rc = face->mountpoint ? check_mountpoint(mountpoint, err) : vf_oom(err);
+	(void)(rc || (rc = make_parts(face, err)) || (rc = start_session(face, err)) || (rc = mount_session(face, err)));
+	fuse_set_log_func(speak_to_log);
+	if (rc)
+		vf_face_free(&face);
+	else
+		*out = face;
+	return rc;
+}
+
+static int loop(struct vf_face *face)
+{
+	if (face->options.single_thread)
+		return fuse_session_loop(face->session);
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	if (!config)
+		return -ENOMEM;
+	fuse_loop_cfg_set_clone_fd(config, 1);
+	fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
+	fuse_loop_cfg_set_idle_threads(config, THREADS_MAX);
+	int rc = fuse_session_loop_mt(face->session, config);
+	fuse_loop_cfg_destroy(config);
+	return rc;
+}
+
+int vf_face_serve(struct vf_face *face, struct vf_err *err)
+{
+	signal(SIGHUP, SIG_IGN);
+	if (fuse_set_signal_handlers(face->session))
+		return vf_fail(err, EINVAL, "cannot watch for signals");
+	int rc = loop(face);
+	fuse_remove_signal_handlers(face->session);
+	/* A positive number is the signal that ended it: not a failure. */
+	return rc < 0 ? vf_fail(err, -rc, "serving %s has ended: %s", face->mountpoint, strerror(-rc)) : 0;
+}
+
+void vf_face_free(struct vf_face **out)
+{
+	struct vf_face *face = *out;
+
+	if (!face)
+		return;
+	if (face->mounted)
+		fuse_session_unmount(face->session);
+	if (face->writers)
+		vf_handles_free(face);
+	vf_nodes_free(face);
+	vf_scratches_free(&face->scratches);
+	vf_renderings_free(&face->renderings);
+	vf_sites_free(face);
+	vf_writers_free(&face->writers);
+	vf_budget_free(&face->budget);
+	vf_ring_free(&face->ring);
+	vf_metrics_free(&face->metrics);
+	if (face->session)
+		fuse_session_destroy(face->session);
+	pthread_mutex_destroy(&face->lock);
+	free(face->mountpoint);
+	free(face);
+	*out = NULL;
+}

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: MIT */
+/* Nodes: what the kernel has looked up and not forgotten yet. The node's address is its id; the root's is 1. */
+#include "face_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "vecfs/clock.h"
+
+#define CHAINS_MIN 1024u
+
+/* ---- numbers ---- */
+
+static uint64_t mix(uint64_t h, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	/* FNV-1a, finished by a multiply-xorshift so that short names spread over all bits. */
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ p[i]) * 0x100000001b3ull;
+	h ^= h >> 32;
+	h *= 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 29;
+}
+
+static uint64_t hash_of(const struct vf_row *row, const struct vf_site *site, struct vf_span name)
+{
+	uint64_t head[2] = { (uint64_t)vf_row_id(row), site ? site->attr.id : 0 };
+
+	return mix(mix(0xcbf29ce484222325ull, head, sizeof head), name.data, name.len);
+}
+
+uint64_t vf_hash_bytes(struct vf_span bytes)
+{
+	return mix(0xcbf29ce484222325ull, bytes.data, bytes.len);
+}
+
+uint64_t vf_ino_hash(const struct vf_row *row, const struct vf_site *site, struct vf_span name)
+{
+	return hash_of(row, site, name) | VF_INO_HASHED;
+}
+
+uint64_t vf_ino_local(const struct vf_site *site, uint64_t local)
+{
+	return site->attr.id << 40 | local;
+}
+
+struct vf_node *vf_node_of(struct vf_face *face, fuse_ino_t ino)
+{
+	return ino == FUSE_ROOT_ID ? face->root : (struct vf_node *)(uintptr_t)ino;
+}
+
+fuse_ino_t vf_node_id(const struct vf_face *face, const struct vf_node *node)
+{
+	return node == face->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)node;
+}
+
+/* ---- found ---- */
+
+void vf_found_fixed(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_found *out)
+{
+	*out = (struct vf_found){ .row = &vf_tree[row], .site = vf_site_use(call->face, site) };
+	if (site && vf_tree[row].ino)
+		out->ino = vf_ino_local(site, vf_tree[row].ino);
+	else
+		out->ino = vf_ino_hash(out->row, site, vf_span_str(""));
+}
+
+void vf_found_drop(struct vf_face *face, struct vf_found *found)
+{
+	vf_site_put(face, found->site);
+	if (found->rendering)
+		vf_rendering_put(found->rendering);
+	if (found->scratch)
+		vf_scratch_put(found->scratch);
+	*found = (struct vf_found){ .row = NULL };
+}
+
+/* ---- the table; face->lock is held by those below ---- */
+
+static struct vf_node **chain_of(struct vf_face *face, uint64_t hash)
+{
+	return &face->chains[hash & (face->nchains - 1)];
+}
+
+static struct vf_node **find(struct vf_face *face, const struct vf_row *row, const struct vf_site *site, struct vf_span name)
+{
+	struct vf_node **at = chain_of(face, hash_of(row, site, name));
+
+	while (*at && ((*at)->row != row || (*at)->site != site || !vf_span_equal((*at)->name, name)))
+		at = &(*at)->next;
+	return at;
+}
+
+static void grow(struct vf_face *face)
+{
+	size_t n = face->nchains * 2;
+	struct vf_node **old = face->chains, **chains = calloc(n, sizeof *chains);
+
+	if (!chains)
+		return;   /* longer chains, but right */
+	face->chains = chains;
+	size_t nold = face->nchains;
+	face->nchains = n;
+	for (size_t i = 0; i < nold; i++) {
+		while (old[i]) {
+			struct vf_node *node = old[i];
+			old[i] = node->next;
+			struct vf_node **chain = chain_of(face, hash_of(node->row, node->site, node->name));
+			node->next = *chain;
+			*chain = node;
+		}
+	}
+	free(old);
+}
+
+static void attach(struct vf_face *face, struct vf_node *node)
+{
+	if (face->nnodes > face->nchains)
+		grow(face);
+	struct vf_node **chain = chain_of(face, hash_of(node->row, node->site, node->name));
+	node->next = *chain;
+	*chain = node;
+	node->attached = true;
+}
+
+static void detach(struct vf_face *face, struct vf_node *node)
+{
+	if (!node->attached)
+		return;
+	struct vf_node **at = chain_of(face, hash_of(node->row, node->site, node->name));
+	while (*at != node)
+		at = &(*at)->next;
+	*at = node->next;
+	node->attached = false;
+}
+
+static struct vf_node *new_node(struct vf_face *face, struct vf_found *found)
+{
+	struct vf_node *node = calloc(1, sizeof *node + found->name.len + 1);
+
+	if (!node)
+		return NULL;
+	char *name = (char *)(node + 1);
+	if (found->name.len)
+		memcpy(name, found->name.data, found->name.len);
+	node->name = vf_span(name, found->name.len);
+	node->row = found->row;
+	node->site = found->site;
+	node->rendering = found->rendering;
+	node->scratch = found->scratch;
+	node->generation = ++face->generation;
+	node->behind = face->all;
+	if (face->all)
+		face->all->before = node;
+	face->all = node;
+	face->nnodes++;
+	found->site = NULL;
+	found->rendering = NULL;
+	found->scratch = NULL;
+	return node;
+}
+
+static void fill(struct vf_node *node, const struct vf_found *found)
+{
+	node->ino = found->ino;
+	node->version = found->version;
+	node->size = found->size;
+	node->mtime_ns = found->mtime_ns;
+	node->ctime_ns = found->ctime_ns;
+}
+
+static bool may_join(const struct vf_node *node, const struct vf_found *found)
+{
+	if (found->pending)
+		return node->pending && !node->flushed && !node->unlinked;
+	if (node->scratch || found->scratch)
+		return node->scratch == found->scratch;
+	return node->writers == 0 && !node->pending && node->version == found->version;
+}
+
+static void join(struct vf_node *node, struct vf_found *found)
+{
+	if (found->pending)
+		return;
+	node->mtime_ns = found->mtime_ns;
+	node->ctime_ns = found->ctime_ns;
+	if (!node->rendering) {
+		node->rendering = found->rendering;
+		found->rendering = NULL;
+	}
+}
+
+static struct vf_node *settle(struct vf_face *face, struct vf_found *found)
+{
+	struct vf_node *node = *find(face, found->row, found->site, found->name);
+	bool apart = false;
+
+	if (node && may_join(node, found)) {
+		join(node, found);
+		return node;
+	}
+	if (found->pending)
+		return NULL;
+	if (node) {
+		apart = node->readers > 0;
+		detach(face, node);
+	}
+	struct vf_found fields = *found;
+	node = new_node(face, found);
+	if (node) {
+		fill(node, &fields);
+		node->apart = apart;
+		attach(face, node);
+	}
+	return node;
+}
+
+int vf_node_settle(struct vf_face *face, struct vf_found *found, struct vf_node **out, struct vf_err *err)
+{
+	bool pending = found->pending;
+
+	pthread_mutex_lock(&face->lock);
+	struct vf_node *node = settle(face, found);
+	if (node)
+		node->nlookup++;
+	pthread_mutex_unlock(&face->lock);
+	vf_found_drop(face, found);
+	*out = node;
+	if (node)
+		return 0;
+	return pending ? -ENOENT : vf_oom(err);
+}
+
+/* ---- the end of a node ---- */
+
+static void free_node(struct vf_face *face, struct vf_node *node)
+{
+	vf_site_put(face, node->site);
+	if (node->rendering)
+		vf_rendering_put(node->rendering);
+	if (node->scratch)
+		vf_scratch_put(node->scratch);
+	free(node);
+}
+
+static void take_out(struct vf_face *face, struct vf_node *node)
+{
+	if (node->before)
+		node->before->behind = node->behind;
+	else
+		face->all = node->behind;
+	if (node->behind)
+		node->behind->before = node->before;
+	face->nnodes--;
+}
+
+/* Frees it when nobody needs it any more; takes the lock away. */
+static void unlock_and_drop(struct vf_face *face, struct vf_node *node)
+{
+	bool over = node->nlookup == 0 && node->readers == 0 && node->writers == 0 && node != face->root;
+
+	if (over) {
+		detach(face, node);
+		take_out(face, node);
+		if (node->site && node->row == &vf_tree[VF_ROW_VECTORS])
+			node->site->vectors_node = 0;
+	}
+	pthread_mutex_unlock(&face->lock);
+	if (over)
+		free_node(face, node);
+}
+
+void vf_node_forget(struct vf_face *face, struct vf_node *node, uint64_t nlookup)
+{
+	pthread_mutex_lock(&face->lock);
+	if (node != face->root)
+		node->nlookup -= nlookup < node->nlookup ? nlookup : node->nlookup;
+	unlock_and_drop(face, node);
+}
+
+/* ---- handles ---- */
+
+bool vf_node_open(struct vf_face *face, struct vf_node *node, bool writer)
+{
+	pthread_mutex_lock(&face->lock);
+	/* A writer's O_TRUNC would take the pages and the size from those who read this version: it shall have a node of its own. Only
+	 * once: the node made for it may have found a reader meanwhile, which then reads on through its handle. */
+	bool shared = writer && node->readers > 0 && !node->apart && !node->scratch;
+	if (shared) {
+		detach(face, node);
+	} else if (writer) {
+		node->writers++;
+		node->staged_size = node->pending ? node->staged_size : node->size;
+	} else {
+		node->readers++;
+	}
+	pthread_mutex_unlock(&face->lock);
+	return !shared;
+}
+
+void vf_node_close(struct vf_face *face, struct vf_node *node, bool writer)
+{
+	struct vf_rendering *unused = NULL;
+
+	pthread_mutex_lock(&face->lock);
+	if (writer)
+		node->writers--;
+	else
+		node->readers--;
+	if (writer && node->writers == 0 && node->pending)
+		detach(face, node);
+	if (node->readers == 0 && node->rendering) {
+		unused = node->rendering;
+		node->rendering = NULL;
+	}
+	unlock_and_drop(face, node);
+	if (unused)
+		vf_rendering_put(unused);
+}
+
+void vf_node_staged(struct vf_face *face, struct vf_node *node, uint64_t size, bool dirty)
+{
+	pthread_mutex_lock(&face->lock);
+	node->staged_size = size;
+	node->dirty = dirty;
+	pthread_mutex_unlock(&face->lock);
+}
+
+void vf_node_flushed(struct vf_face *face, struct vf_node *node)
+{
+	pthread_mutex_lock(&face->lock);
+	node->flushed = true;
+	pthread_mutex_unlock(&face->lock);
+}
+
+void vf_node_committed(struct vf_face *face, struct vf_node *node, uint64_t ino, uint64_t version, uint64_t size, int64_t mtime_ns)
+{
+	pthread_mutex_lock(&face->lock);
+	node->pending = node->dirty = false;
+	if (node->readers == 0) {
+		node->ino = ino;
+		node->version = version;
+		node->size = size;
+		node->mtime_ns = node->ctime_ns = mtime_ns;
+	}
+	pthread_mutex_unlock(&face->lock);
+}
+
+bool vf_node_touched(struct vf_face *face, struct vf_node *node, int64_t mtime_ns)
+{
+	pthread_mutex_lock(&face->lock);
+	bool waits = node->writers && (node->dirty || node->pending);
+	node->mtime_ns = mtime_ns;
+	node->ctime_ns = vf_clock_real_ns();
+	if (node->dirty && node->writers)
+		node->mtime_wish_ns = mtime_ns;
+	pthread_mutex_unlock(&face->lock);
+	return waits;
+}
+
+int64_t vf_node_take_wish(struct vf_face *face, struct vf_node *node)
+{
+	pthread_mutex_lock(&face->lock);
+	int64_t wish = node->mtime_wish_ns;
+	node->mtime_wish_ns = 0;
+	pthread_mutex_unlock(&face->lock);
+	return wish;
+}
+
+void vf_node_unlinked(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name)
+{
+	pthread_mutex_lock(&face->lock);
+	struct vf_node *node = *find(face, &vf_tree[row], site, name);
+	if (node) {
+		node->unlinked = true;
+		detach(face, node);
+	}
+	pthread_mutex_unlock(&face->lock);
+}
+
+void vf_node_detached(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name)
+{
+	pthread_mutex_lock(&face->lock);
+	struct vf_node *node = *find(face, &vf_tree[row], site, name);
+	if (node)
+		detach(face, node);
+	pthread_mutex_unlock(&face->lock);
+}
+
+struct vf_rendering *vf_node_rendering(struct vf_face *face, struct vf_node *node)
+{
+	pthread_mutex_lock(&face->lock);
+	struct vf_rendering *rendering = node->rendering;
+	if (rendering)
+		rendering->users++;
+	pthread_mutex_unlock(&face->lock);
+	return rendering;
+}
+
+void vf_node_adopt(struct vf_face *face, struct vf_node *node, struct vf_rendering *rendering)
+{
+	pthread_mutex_lock(&face->lock);
+	struct vf_rendering *old = node->rendering;
+	rendering->users++;
+	node->rendering = rendering;
+	pthread_mutex_unlock(&face->lock);
+	if (old)
+		vf_rendering_put(old);
+}
+
+uint64_t vf_nodes_count(struct vf_face *face)
+{
+	pthread_mutex_lock(&face->lock);
+	uint64_t n = face->nnodes;
+	pthread_mutex_unlock(&face->lock);
+	return n;
+}
+
+void vf_nodes_stale(struct vf_face *face, struct vf_site *site)
+{
+	struct vf_buf ids = VF_BUF_INIT;
+	struct vf_err err = VF_ERR_INIT;
+
+	pthread_mutex_lock(&face->lock);
+	for (size_t i = 0; i < face->nchains; i++)
+		for (struct vf_node *node = face->chains[i]; node; node = node->next)
+			if (node->site == site) {
+				uint64_t id = vf_node_id(face, node);
+				/* Out of memory: those left out are asked for again when their second is over. */
+				vf_buf_put(&ids, &id, sizeof id, &err);
+			}
+	pthread_mutex_unlock(&face->lock);
+	for (size_t i = 0; i + 8 <= ids.len; i += 8) {
+		uint64_t id;
+		memcpy(&id, ids.data + i, sizeof id);
+		fuse_lowlevel_notify_inval_inode(face->session, id, -1, 0);
+	}
+	vf_buf_free(&ids);
+}
+
+/* ---- names for messages ---- */
+
+static const char *dir_of(enum vf_row_id row)
+{
+	const struct vf_row *parent = &vf_tree[vf_tree[row].parent];
+
+	return parent->name ? parent->name : "";
+}
+
+static void put_name(const struct vf_node *node, char *out, size_t size)
+{
+	struct vf_buf escaped = VF_BUF_INIT;
+	struct vf_err err = VF_ERR_INIT;
+	const char *end = "";
+
+	if (node->row == &vf_tree[VF_ROW_RECORD])
+		end = ".msgpack";
+	else if (node->row == &vf_tree[VF_ROW_RECORD_JSON])
+		end = ".json";
+	if (node->row->name)
+		snprintf(out, size, "%s", node->row->name);
+	else if (node->scratch)
+		snprintf(out, size, "%s", node->scratch->name);
+	else if (vf_key_escape(node->name, &escaped, &err) == 0)
+		snprintf(out, size, "%.*s%s", (int)escaped.len, (char *)escaped.data, end);
+	vf_buf_free(&escaped);
+}
+
+void vf_node_path(struct vf_face *face, const struct vf_node *node, const char *child, char *out, size_t size)
+{
+	struct vf_site_names names = { "", "" };
+	enum vf_row_id row = vf_row_id(node->row);
+	char own[600] = "";
+
+	if (node->site)
+		vf_site_names(face, node->site, &names);
+	if (row != VF_ROW_ROOT && row != VF_ROW_BUCKET && row != VF_ROW_INDEX)
+		put_name(node, own, sizeof own);
+	const char *dir = node->scratch ? (vf_tree[node->scratch->dir].name ? vf_tree[node->scratch->dir].name : "") : dir_of(row);
+	snprintf(out, size, "%s%s%s%s%s%s%s%s%s%s", names.bucket[0] ? "/" : "", names.bucket, names.index[0] ? "/" : "", names.index,
+	         dir[0] ? "/" : "", dir, own[0] ? "/" : "", own, child ? "/" : "", child ? child : "");
+	if (out[0] == '\0')
+		snprintf(out, size, "/");
+}
+
+/* ---- begin and end of the table ---- */
+
+int vf_nodes_init(struct vf_face *face, struct vf_err *err)
+{
+	struct vf_found root = { .row = &vf_tree[VF_ROW_ROOT], .ino = 1 };
+
+	face->nchains = CHAINS_MIN;
+	face->chains = calloc(face->nchains, sizeof *face->chains);
+	if (!face->chains)
+		return vf_oom(err);
+	face->root = new_node(face, &root);
+	if (!face->root)
+		return vf_oom(err);
+	face->root->ino = 1;
+	return 0;
+}
+
+void vf_nodes_free(struct vf_face *face)
+{
+	while (face->all) {
+		struct vf_node *node = face->all;
+		take_out(face, node);
+		free_node(face, node);
+	}
+	free(face->chains);
+	face->chains = NULL;
+	face->root = NULL;
+}

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: MIT */
+/* FUSE's calls, each to the row of its node: begin, do, reply, end. */
+#include "face_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+
+static struct vf_handle *handle_of(const struct fuse_file_info *fi)
+{
+	return fi ? (struct vf_handle *)(uintptr_t)fi->fh : NULL;
+}
+
+static struct vf_node *begin(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const char *op)
+{
+	vf_call_begin(call, req, op);
+	vf_metrics_count(call->face->metrics, op, false);
+	return vf_node_of(call->face, ino);
+}
+
+/* The reply of a call that says only how it went, and its end. */
+static void finish(struct vf_call *call, struct vf_node *node, const char *child, int rc)
+{
+	int code = rc ? vf_call_failed(call, node, child, rc) : 0;
+
+	fuse_reply_err(call->req, code);
+	vf_call_end(call);
+}
+
+static int not_here(struct vf_call *call, struct vf_node *dir, const char *what)
+{
+	return vf_fail(&call->err, EPERM, "%s cannot be made in %s", what, dir->row->path);
+}
+
+/* ---- names ---- */
+
+static int look_up(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_node **out)
+{
+	struct vf_found found;
+
+	if (!dir->row->dir)
+		return -ENOTDIR;
+	int rc = dir->row->dir->lookup(call, dir, name, &found);
+	return rc ? rc : vf_node_settle(call->face, &found, out, &call->err);
+}
+
+static void reply_entry(struct vf_call *call, struct vf_node *node)
+{
+	struct fuse_entry_param entry;
+
+	vf_node_entry(call->face, node, &entry);
+	if (fuse_reply_entry(call->req, &entry) == -ENOENT)
+		vf_node_forget(call->face, node, 1);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "lookup"), *node;
+	int rc = look_up(&call, dir, name, &node);
+
+	if (rc == -ENOENT) {
+		fuse_reply_err(req, ENOENT);
+		vf_call_end(&call);
+	} else if (rc) {
+		finish(&call, dir, name, rc);
+	} else {
+		reply_entry(&call, node);
+		vf_call_end(&call);
+	}
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+	struct vf_face *face = fuse_req_userdata(req);
+
+	vf_node_forget(face, vf_node_of(face, ino), nlookup);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	struct vf_face *face = fuse_req_userdata(req);
+
+	for (size_t i = 0; i < count; i++)
+		vf_node_forget(face, vf_node_of(face, forgets[i].ino), forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+/* ---- attributes ---- */
+
+static void reply_attr(struct vf_call *call, struct vf_node *node)
+{
+	struct stat st;
+
+	vf_node_stat(call->face, node, &st);
+	fuse_reply_attr(call->req, &st, node->row->attr_s);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "getattr");
+
+	(void)fi;
+	/* A removed bucket or index has its last attributes for whoever stands in it. */
+	if (node->row == &vf_tree[VF_ROW_BUCKET] || node->row == &vf_tree[VF_ROW_INDEX])
+		vf_site_refresh(&call, node->site);
+	reply_attr(&call, node);
+	vf_call_end(&call);
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "setattr");
+	struct vf_handle *handle = handle_of(fi);
+
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		call.op = "truncate";
+	if (handle)
+		pthread_mutex_lock(&handle->lock);
+	int rc = vf_node_set_attr(&call, node, handle, attr, to_set);
+	if (handle)
+		pthread_mutex_unlock(&handle->lock);
+	if (rc) {
+		finish(&call, node, NULL, rc);
+		return;
+	}
+	reply_attr(&call, node);
+	vf_call_end(&call);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "readlink");
+	struct vf_buf target = VF_BUF_INIT;
+	int rc = node->row->file && node->row->file->readlink ? node->row->file->readlink(&call, node, &target) : -EINVAL;
+
+	if (rc == 0)
+		rc = vf_buf_put(&target, "", 1, &call.err);
+	if (rc) {
+		finish(&call, node, NULL, rc);
+	} else {
+		fuse_reply_readlink(req, (char *)target.data);
+		vf_call_end(&call);
+	}
+	vf_buf_free(&target);
+}
+
+/* ---- making and removing names ---- */
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "mkdir"), *node;
+	const struct vf_dir_ops *ops = dir->row->dir;
+	int rc = ops && ops->make ? ops->make(&call, dir, name, mode) : not_here(&call, dir, "a directory");
+
+	if (rc == 0)
+		rc = look_up(&call, dir, name, &node);
+	if (rc) {
+		finish(&call, dir, name, rc);
+		return;
+	}
+	reply_entry(&call, node);
+	vf_call_end(&call);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "unlink");
+	const struct vf_dir_ops *ops = dir->row->dir;
+	int rc = ops->unlink ? ops->unlink(&call, dir, name) : vf_fail(&call.err, EPERM, "nothing can be deleted in %s", dir->row->path);
+
+	finish(&call, dir, name, rc);
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "rmdir");
+	const struct vf_dir_ops *ops = dir->row->dir;
+	int rc = ops->rmdir ? ops->rmdir(&call, dir, name) : vf_fail(&call.err, EPERM, "nothing can be deleted in %s", dir->row->path);
+
+	finish(&call, dir, name, rc);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "mknod");
+
+	(void)mode, (void)rdev;
+	finish(&call, dir, name, not_here(&call, dir, "a special file"));
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "symlink");
+
+	(void)target;
+	finish(&call, dir, name, not_here(&call, dir, "a symbolic link"));
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "link");
+
+	(void)ino;
+	finish(&call, dir, name, not_here(&call, dir, "a hard link"));
+}
+
+/* In a rename wrong content or a wrong name is EPROTO: mv(1) says something else about EINVAL. */
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname, unsigned flags)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "rename"), *to = vf_node_of(call.face, newparent);
+	int rc = vf_rename(&call, dir, name, to, newname, flags);
+
+	if (rc == -EINVAL && call.err.code == EINVAL) {
+		rc = -EPROTO;
+		call.err.code = EPROTO;
+	}
+	finish(&call, to, newname, rc);
+}
+
+/* ---- files ---- */
+
+static void fill_info(struct fuse_file_info *fi, struct vf_handle *handle)
+{
+	fi->fh = (uint64_t)(uintptr_t)handle;
+	fi->direct_io = handle->direct;
+	fi->keep_cache = handle->keep;
+	fi->noflush = handle->noflush;
+}
+
+static void release(struct vf_call *call, struct vf_handle *handle)
+{
+	if (atomic_fetch_sub(&handle->users, 1) == 1)
+		handle->ops->release(call, handle);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "open");
+	struct vf_handle *handle;
+	int rc = node->row->file && node->row->file->open ? node->row->file->open(&call, node, fi->flags, &handle) : -EISDIR;
+
+	if (rc) {
+		finish(&call, node, NULL, rc);
+		return;
+	}
+	fill_info(fi, handle);
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		release(&call, handle);
+	vf_call_end(&call);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "create"), *node;
+	struct vf_handle *handle;
+	struct fuse_entry_param entry;
+	const struct vf_dir_ops *ops = dir->row->dir;
+	int rc = ops->create ? ops->create(&call, dir, name, mode, fi->flags, &node, &handle) : not_here(&call, dir, "a file");
+
+	if (rc) {
+		finish(&call, dir, name, rc);
+		return;
+	}
+	vf_node_entry(call.face, node, &entry);
+	fill_info(fi, handle);
+	if (fuse_reply_create(req, &entry, fi) == -ENOENT) {
+		release(&call, handle);
+		vf_node_forget(call.face, node, 1);
+	}
+	vf_call_end(&call);
+}
+
+/* The reply is sent from what the handle holds, under its lock; once it is sent, the kernel may release the handle. */
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_handle *handle = handle_of(fi);
+
+	begin(&call, req, ino, "read");
+	handle->users++;
+	/* Renderings do not change: their readers need not wait for one another. */
+	if (handle->ops->write)
+		pthread_mutex_lock(&handle->lock);
+	handle->ops->read(&call, handle, size, (uint64_t)off);
+	if (handle->ops->write)
+		pthread_mutex_unlock(&handle->lock);
+	release(&call, handle);
+	vf_call_end(&call);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "write");
+	struct vf_handle *handle = handle_of(fi);
+
+	call.lock_owner = fi->lock_owner;
+	pthread_mutex_lock(&handle->lock);
+	vf_handle_seen(&call, handle);
+	int rc = handle->ops->write(&call, handle, vf_span(buf, size), (uint64_t)off);
+	pthread_mutex_unlock(&handle->lock);
+	if (rc) {
+		finish(&call, node, NULL, rc);
+		return;
+	}
+	fuse_reply_write(req, size);
+	vf_call_end(&call);
+}
+
+static void flush(struct vf_call *call, struct vf_node *node, struct vf_handle *handle)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&handle->lock);
+	if (handle->ops->flush)
+		rc = handle->ops->flush(call, handle);
+	pthread_mutex_unlock(&handle->lock);
+	finish(call, node, NULL, rc);
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "close");
+
+	call.lock_owner = fi->lock_owner;
+	flush(&call, node, handle_of(fi));
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "fsync");
+
+	(void)datasync;
+	call.fsync = true;
+	flush(&call, node, handle_of(fi));
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+
+	begin(&call, req, ino, "release");
+	release(&call, handle_of(fi));
+	fuse_reply_err(req, 0);
+	vf_call_end(&call);
+}
+
+/* ---- directories ---- */
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "opendir");
+	struct vf_dir *dir;
+	int rc = vf_dir_open(&call, node, &dir);
+
+	if (rc) {
+		finish(&call, node, NULL, rc);
+		return;
+	}
+	fi->fh = (uint64_t)(uintptr_t)dir;
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		vf_dir_close(dir);
+	vf_call_end(&call);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "readdir");
+	int rc = vf_dir_read(&call, (struct vf_dir *)(uintptr_t)fi->fh, size, (uint64_t)off);
+
+	if (rc)
+		finish(&call, node, NULL, rc);
+	else
+		vf_call_end(&call);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	vf_dir_close((struct vf_dir *)(uintptr_t)fi->fh);
+	fuse_reply_err(req, 0);
+}
+
+/* All that a directory shows is durable already. */
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)ino, (void)datasync, (void)fi;
+	fuse_reply_err(req, 0);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "statfs");
+	struct statvfs st;
+	int rc = vf_catalog_statvfs(call.face->catalog, &st, &call.err);
+
+	if (rc) {
+		finish(&call, node, NULL, rc);
+		return;
+	}
+	st.f_namemax = VF_FILE_NAME_BYTES_MAX;
+	fuse_reply_statfs(req, &st);
+	vf_call_end(&call);
+}
+
+/* ---- extended attributes: ENOSYS once, and the kernel never asks again ---- */
+
+static bool no_xattr(struct vf_call *call)
+{
+	if (call->face->options.xattr)
+		return false;
+	fuse_reply_err(call->req, ENOSYS);
+	vf_call_end(call);
+	return true;
+}
+
+static void reply_xattr(struct vf_call *call, struct vf_node *node, struct vf_buf *value, size_t size, int rc)
+{
+	if (rc == 0 && size && value->len > size)
+		rc = -ERANGE;
+	if (rc) {
+		finish(call, node, NULL, rc);
+	} else {
+		if (size)
+			fuse_reply_buf(call->req, (char *)value->data, value->len);
+		else
+			fuse_reply_xattr(call->req, value->len);
+		vf_call_end(call);
+	}
+	vf_buf_free(value);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "getxattr");
+	struct vf_buf value = VF_BUF_INIT;
+
+	if (!no_xattr(&call))
+		reply_xattr(&call, node, &value, size, vf_xattr_get(&call, node, name, &value));
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "listxattr");
+	struct vf_buf names = VF_BUF_INIT;
+
+	if (!no_xattr(&call))
+		reply_xattr(&call, node, &names, size, vf_xattr_list(&call, node, &names));
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "setxattr");
+
+	if (!no_xattr(&call))
+		finish(&call, node, NULL, vf_xattr_set(&call, node, name, vf_span(value, size), flags));
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, req, ino, "removexattr");
+
+	if (!no_xattr(&call))
+		finish(&call, node, NULL, vf_xattr_remove(&call, node, name));
+}
+
+/* ---- the connection ---- */
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	(void)userdata;
+	/* A node is one version: its pages never need to be thrown away for a new size or time. */
+	conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
+	conn->max_background = 64;
+	conn->congestion_threshold = 48;
+	conn->time_gran = 1;
+}
+
+const struct fuse_lowlevel_ops vf_ops = {
+	.init = op_init,
+	.lookup = op_lookup, .forget = op_forget, .forget_multi = op_forget_multi,
+	.getattr = op_getattr, .setattr = op_setattr, .readlink = op_readlink,
+	.mknod = op_mknod, .mkdir = op_mkdir, .unlink = op_unlink, .rmdir = op_rmdir, .symlink = op_symlink, .link = op_link, .rename = op_rename,
+	.open = op_open, .create = op_create, .read = op_read, .write = op_write, .flush = op_flush, .fsync = op_fsync, .release = op_release,
+	.opendir = op_opendir, .readdir = op_readdir, .releasedir = op_releasedir, .fsyncdir = op_fsyncdir, .statfs = op_statfs,
+	.getxattr = op_getxattr, .listxattr = op_listxattr, .setxattr = op_setxattr, .removexattr = op_removexattr,
+};

@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: MIT */
+/* vectors/KEY.msgpack and KEY.json: one record a file.
+ *
+ * Reading serves the bytes of one version. Writing is shadowed: bytes are staged in the handle, without any transaction, and replace the record
+ * when they are complete and valid and the file is closed or synced. The write that completes the value already checks it, for the programs
+ * that ignore close(2); its failure stays until the file is truncated. */
+#include "face_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+struct writer {
+	struct vf_handle handle;
+	struct writer *before, *behind;    /* in the list of writers */
+	struct vf_stage stage;
+	struct vf_buf key;                 /* moves with a rename; len 0: the name is gone */
+	bool loaded;                       /* the old bytes are staged, or there is nothing to load */
+	bool dirty;                        /* staged bytes differ from what is committed */
+	bool in_order;                     /* written from the first byte on without a gap: the scanner has seen all of it */
+	bool guessed, complete;
+	struct vf_scanner scanner;
+	struct vf_err failed;              /* code 0: not */
+};
+
+struct vf_writers {
+	pthread_mutex_t lock;
+	struct writer *first;
+};
+
+int vf_writers_new(struct vf_writers **out, struct vf_err *err)
+{
+	*out = calloc(1, sizeof **out);
+	if (!*out)
+		return vf_oom(err);
+	pthread_mutex_init(&(*out)->lock, NULL);
+	return 0;
+}
+
+void vf_writers_free(struct vf_writers **writers)
+{
+	if (*writers)
+		pthread_mutex_destroy(&(*writers)->lock);
+	free(*writers);
+	*writers = NULL;
+}
+
+bool vf_writers_moved(struct vf_face *face, struct vf_site *site, struct vf_span from, struct vf_span to)
+{
+	struct vf_err err = VF_ERR_INIT;
+	bool some = false;
+
+	pthread_mutex_lock(&face->writers->lock);
+	for (struct writer *w = face->writers->first; w; w = w->behind) {
+		if (w->handle.node->site != site || !vf_span_equal(vf_buf_span(&w->key), from))
+			continue;
+		some = true;
+		vf_buf_clear(&w->key);
+		/* Out of memory: it goes on without a name, and what it writes is not kept. */
+		vf_buf_put(&w->key, to.data, to.len, &err);
+	}
+	pthread_mutex_unlock(&face->writers->lock);
+	return some;
+}
+
+static void list_writer(struct vf_writers *writers, struct writer *w)
+{
+	pthread_mutex_lock(&writers->lock);
+	w->behind = writers->first;
+	if (w->behind)
+		w->behind->before = w;
+	writers->first = w;
+	pthread_mutex_unlock(&writers->lock);
+}
+
+static void unlist_writer(struct vf_writers *writers, struct writer *w)
+{
+	pthread_mutex_lock(&writers->lock);
+	if (w->before)
+		w->before->behind = w->behind;
+	else if (writers->first == w)
+		writers->first = w->behind;
+	if (w->behind)
+		w->behind->before = w->before;
+	pthread_mutex_unlock(&writers->lock);
+}
+
+/* The key that it writes now, in the call's arena; len 0: none. */
+static struct vf_span key_of(struct vf_call *call, struct writer *w)
+{
+	struct vf_writers *writers = call->face->writers;
+
+	pthread_mutex_lock(&writers->lock);
+	struct vf_span key = vf_arena_copy(&call->arena, vf_buf_span(&w->key));
+	pthread_mutex_unlock(&writers->lock);
+	return key;
+}
+
+/* ---- finding and reading ---- */
+
+static enum vf_format format_of(const struct vf_row *row)
+{
+	return row == &vf_tree[VF_ROW_RECORD] ? VF_MSGPACK : VF_JSON;
+}
+
+static void fill(struct vf_found *found, const struct vf_record_stat *stat)
+{
+	found->ino = vf_ino_local(found->site, stat->ino);
+	found->mtime_ns = stat->mtime_ns;
+	found->ctime_ns = stat->ctime_ns;
+}
+
+int vf_record_find(struct vf_call *call, struct vf_found *found)
+{
+	struct vf_record_stat stat;
+	struct vf_err err = VF_ERR_INIT;
+	int rc = vf_call_hold(call, found->site);
+
+	if (rc == 0)
+		rc = vf_index_stat(call->index, found->name, &stat, &err);
+	if (rc == -ENOENT && call->index) {
+		found->pending = true;
+		return 0;
+	}
+	if (rc) {
+		if (err.code)
+			call->err = err;
+		vf_found_drop(call->face, found);
+		return rc;
+	}
+	fill(found, &stat);
+	if (format_of(found->row) == VF_JSON) {
+		rc = vf_computed_find(call, found, stat.version);
+		return rc;
+	}
+	found->version = stat.version;
+	found->size = vf_record_msgpack_size(stat.key_bytes, stat.dim, stat.metadata_bytes);
+	return 0;
+}
+
+static int render_into(struct vf_call *call, struct vf_site *site, struct vf_span key, enum vf_format format, struct vf_buf *out,
+                       struct vf_record_stat *stat)
+{
+	struct vf_record record;
+	int rc = vf_call_hold(call, site);
+
+	if (rc == 0)
+		rc = vf_index_get(call->index, key, &call->arena, &record, stat, &call->err);
+	return rc ? rc : vf_record_render(&record, format, out, &call->err);
+}
+
+static int render_json(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out)
+{
+	return render_into(call, site, name, VF_JSON, &out->buf, NULL);
+}
+
+/* The bytes of the node's version; when the record has changed since the lookup, the node goes on as what it is now. */
+static int snapshot_of(struct vf_call *call, struct vf_node *node, struct vf_rendering **out)
+{
+	struct vf_record_stat stat;
+	struct vf_rendering *r = vf_node_rendering(call->face, node);
+
+	if (r) {
+		*out = r;
+		return 0;
+	}
+	r = vf_rendering_new(call->face);
+	if (!r)
+		return vf_oom(&call->err);
+	r->finished = true;
+	int rc = render_into(call, node->site, node->name, format_of(node->row), &r->spool.buf, &stat);
+	if (rc) {
+		vf_rendering_put(r);
+		return rc;
+	}
+	if (stat.version != node->version) {
+		vf_node_committed(call->face, node, vf_ino_local(node->site, stat.ino), stat.version, vf_spool_size(&r->spool), stat.mtime_ns);
+		fuse_lowlevel_notify_inval_inode(call->face->session, vf_node_id(call->face, node), -1, 0);
+	}
+	*out = r;
+	return 0;
+}
+
+static int open_reader(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
+{
+	struct vf_rendering *rendering = NULL;
+	int rc = 0;
+
+	if (!node->pending)
+		rc = snapshot_of(call, node, &rendering);
+	/* Being created by another: there is nothing to read yet. */
+	else if (!(rendering = vf_rendering_new(call->face)))
+		rc = vf_oom(&call->err);
+	if (rc)
+		return rc;
+	bool pending = node->pending;
+	rc = vf_snapshot_open(call, node, flags, rendering, out);
+	if (rc == 0 && pending)
+		(*out)->keep = false;
+	return rc;
+}
+
+/* ---- checking what is staged ---- */
+
+static bool is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static int decode(struct vf_call *call, struct vf_index *index, struct vf_site *site, struct vf_span bytes, struct vf_span key, struct vf_arena *arena,
+                  struct vf_record *record)
+{
+	struct vf_site_names names;
+	struct vf_config config;
+	struct vf_value value;
+	enum vf_format format;
+	int rc;
+
+	if (!vf_format_guess(bytes, &format))
+		return vf_fail(&call->err, EINVAL, "the file holds no record, only white space");
+	if ((rc = vf_value_decode(format, bytes, arena, &value, &call->err)) || (rc = vf_record_from_value(&value, arena, record, &call->err)))
+		return rc;
+	record->key = key;
+	if ((rc = vf_index_config(index, &config, &call->err)))
+		return rc;
+	vf_site_names(call->face, site, &names);
+	rc = vf_record_check(record, &config, names.index, &call->err);
+	vf_config_free(&config);
+	return rc;
+}
+
+/* Looks at bytes that came behind all before. Complete: checks the record. */
+static int scan(struct vf_call *call, struct writer *w, struct vf_span data)
+{
+	size_t taken = 0;
+	int rc;
+
+	if (!w->guessed) {
+		enum vf_format format;
+		if (!vf_format_guess(vf_stage_span(&w->stage), &format))
+			return 0;
+		vf_scanner_init(&w->scanner, format);
+		w->guessed = true;
+		data = vf_stage_span(&w->stage);
+	}
+	if (!w->complete) {
+		rc = vf_scanner_feed(&w->scanner, data, &taken, &call->err);
+		if (rc < 0)
+			return rc;
+		if (rc == VF_SCAN_MORE)
+			return 0;
+		w->complete = true;
+	}
+	for (size_t i = taken; i < data.len; i++)
+		if (w->scanner.format != VF_JSON || !is_blank(data.data[i]))
+			return vf_fail_at(&call->err, EINVAL, VF_PLACE_BYTE, w->stage.bytes.len - data.len + i, "there are bytes behind the end of the record");
+	struct vf_record record;
+	return decode(call, w->handle.index, w->handle.node->site, vf_stage_span(&w->stage), w->handle.node->name, &call->arena, &record);
+}
+
+static void restart_scan(struct writer *w)
+{
+	w->in_order = true;
+	w->guessed = w->complete = false;
+}
+
+/* What was there before, when the file was opened without truncating it. */
+static int load(struct vf_call *call, struct writer *w)
+{
+	struct vf_buf old = VF_BUF_INIT;
+	struct vf_span key = key_of(call, w);
+	int rc;
+
+	if (w->loaded)
+		return 0;
+	rc = key.len ? render_into(call, w->handle.node->site, key, format_of(w->handle.node->row), &old, NULL) : -ENOENT;
+	if (rc == 0)
+		rc = vf_stage_write(&w->stage, vf_buf_span(&old), 0, &call->err);
+	else if (rc == -ENOENT)
+		rc = 0;
+	vf_buf_free(&old);
+	w->loaded = rc == 0;
+	w->in_order = w->stage.bytes.len == 0;
+	return rc;
+}
+
+static int write_staged(struct vf_call *call, struct writer *w, struct vf_span data, uint64_t offset)
+{
+	int rc = load(call, w);
+
+	if (rc)
+		return rc;
+	uint64_t end = w->stage.bytes.len;
+	if (w->handle.flags & O_APPEND)
+		offset = end;
+	if (offset == 0 && data.len >= end)
+		restart_scan(w);
+	else if (offset != end)
+		w->in_order = false;
+	rc = vf_stage_write(&w->stage, data, offset, &call->err);
+	if (rc)
+		return rc;
+	w->dirty = true;
+	vf_node_staged(call->face, w->handle.node, w->stage.bytes.len, true);
+	return w->in_order ? scan(call, w, data) : 0;
+}
+
+static int write_record(struct vf_call *call, struct vf_handle *handle, struct vf_span data, uint64_t offset)
+{
+	struct writer *w = (struct writer *)handle;
+
+	if (w->failed.code) {
+		call->err = w->failed;
+		call->logged = true;
+		return -w->failed.code;
+	}
+	int rc = write_staged(call, w, data, offset);
+	if (rc)
+		w->failed = call->err;
+	return rc;
+}
+
+/* ---- committing ---- */
+
+static int put(struct vf_call *call, struct vf_index *index, const struct vf_record *record, struct vf_receipt *receipt)
+{
+	struct vf_batch *batch = NULL;
+	int rc;
+
+	(void)((rc = vf_batch_new(index, &batch, &call->err)) || (rc = vf_batch_put(batch, record, &call->err)) ||
+	       (rc = vf_batch_apply(batch, receipt, &call->err)));
+	vf_batch_free(&batch);
+	if (rc == 0 && receipt->skipped)
+		rc = vf_fail(&call->err, EEXIST, "record '%.*s' is there already", VF_SPAN_ARG(record->key));
+	return rc;
+}
+
+static int commit_bytes(struct vf_call *call, struct vf_index *index, struct vf_site *site, struct vf_span bytes, struct vf_span key,
+                        int64_t mtime_ns, bool replace)
+{
+	struct vf_receipt receipt = { 0 };
+	struct vf_record record;
+	int rc = decode(call, index, site, bytes, key, &call->arena, &record);
+
+	if (rc)
+		return rc;
+	record.mtime_ns = mtime_ns;
+	record.if_absent |= !replace;
+	rc = put(call, index, &record, &receipt);
+	if (rc == 0)
+		vf_site_changed(call->face, site);
+	return rc;
+}
+
+int vf_record_commit(struct vf_call *call, struct vf_site *site, struct vf_span bytes, struct vf_span key, int64_t mtime_ns, bool replace)
+{
+	int rc = vf_call_hold(call, site);
+
+	return rc ? rc : commit_bytes(call, call->index, site, bytes, key, mtime_ns, replace);
+}
+
+/* The node goes on as the version that was committed. */
+static void become(struct vf_call *call, struct writer *w, struct vf_span key)
+{
+	struct vf_node *node = w->handle.node;
+	struct vf_record_stat stat;
+	struct vf_err err = VF_ERR_INIT;
+
+	if (vf_index_stat(w->handle.index, key, &stat, &err))
+		return;
+	uint64_t size = vf_record_msgpack_size(stat.key_bytes, stat.dim, stat.metadata_bytes);
+	/* The JSON form has no size without rendering: the next lookup finds it. */
+	if (format_of(node->row) == VF_JSON)
+		size = w->stage.bytes.len, stat.version = 0;
+	vf_node_committed(call->face, node, vf_ino_local(node->site, stat.ino), stat.version, size, stat.mtime_ns);
+}
+
+static int commit(struct vf_call *call, struct writer *w)
+{
+	struct vf_span key = key_of(call, w);
+
+	/* Without a name: nobody can see it, as with any unlinked file. */
+	if (key.len == 0) {
+		w->dirty = false;
+		return 0;
+	}
+	int64_t mtime_ns = vf_node_take_wish(call->face, w->handle.node);
+	int rc = commit_bytes(call, w->handle.index, w->handle.node->site, vf_stage_span(&w->stage), key, mtime_ns, true);
+	if (rc)
+		return rc;
+	w->dirty = false;
+	become(call, w, key);
+	return 0;
+}
+
+static int incomplete(struct vf_call *call, struct writer *w)
+{
+	if (!vf_handle_flush_is_final(call, &w->handle))
+		return 0;
+	return vf_fail_at(&call->err, EINVAL, VF_PLACE_BYTE, w->stage.bytes.len, "the record ends after %zu bytes and is not complete", w->stage.bytes.len);
+}
+
+static int flush_record(struct vf_call *call, struct vf_handle *handle)
+{
+	struct writer *w = (struct writer *)handle;
+
+	vf_handle_seen(call, handle);
+	if (!call->fsync)
+		vf_node_flushed(call->face, handle->node);
+	if (w->failed.code) {
+		call->err = w->failed;
+		call->logged = true;
+		return -w->failed.code;
+	}
+	if (!w->dirty || w->stage.bytes.len == 0)
+		return 0;
+	if (w->in_order && !w->complete)
+		return incomplete(call, w);
+	int rc = commit(call, w);
+	/* Written in no order, it may not be whole yet when a child closes its copy. */
+	if (rc == -EINVAL && !w->in_order && !vf_handle_flush_is_final(call, handle)) {
+		call->err = (struct vf_err)VF_ERR_INIT;
+		rc = 0;
+	}
+	return rc;
+}
+
+static int truncate_record(struct vf_call *call, struct vf_handle *handle, uint64_t size)
+{
+	struct writer *w = (struct writer *)handle;
+	int rc;
+
+	if (size == 0) {
+		w->loaded = true;
+		w->failed.code = 0;
+	} else if ((rc = load(call, w))) {
+		return rc;
+	}
+	bool same = size == w->stage.bytes.len;
+	rc = vf_stage_cut(&w->stage, size, &call->err);
+	if (rc || same)
+		return rc;
+	restart_scan(w);
+	w->dirty = true;
+	w->in_order = size == 0;
+	vf_node_staged(call->face, handle->node, size, size != 0);
+	return 0;
+}
+
+/* Reading what one is writing: the staged bytes, or the old ones before the first write. */
+static void read_staged(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset)
+{
+	struct writer *w = (struct writer *)handle;
+	int rc = load(call, w);
+	struct vf_span bytes = vf_stage_span(&w->stage);
+
+	if (rc) {
+		fuse_reply_err(call->req, vf_call_failed(call, handle->node, NULL, rc));
+		return;
+	}
+	if (offset > bytes.len)
+		offset = bytes.len;
+	if (size > bytes.len - offset)
+		size = bytes.len - offset;
+	vf_call_data(call, bytes.data + offset, size);
+}
+
+static void release_writer(struct vf_call *call, struct vf_handle *handle)
+{
+	struct writer *w = (struct writer *)handle;
+
+	unlist_writer(call->face->writers, w);
+	vf_stage_free(&w->stage);
+	vf_buf_free(&w->key);
+	vf_handle_free(call, handle);
+}
+
+static const struct vf_handle_ops writer_ops = {
+	.read = read_staged, .write = write_record, .flush = flush_record, .truncate = truncate_record, .release = release_writer,
+};
+
+static int open_writer(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
+{
+	struct writer *w;
+	int rc = vf_handle_new(call, node, flags, sizeof *w, &writer_ops, &w);
+
+	if (rc)
+		return rc;
+	vf_stage_init(&w->stage, call->face->budget, call->uid, VF_RECORD_FILE_BYTES_MAX);
+	w->handle.direct = true;
+	w->loaded = (flags & O_TRUNC) || node->pending;
+	restart_scan(w);
+	(void)((rc = vf_buf_put(&w->key, node->name.data, node->name.len, &call->err)) || (rc = vf_handle_join(call, &w->handle)));
+	if (rc) {
+		release_writer(call, &w->handle);
+		return rc;
+	}
+	if (flags & O_TRUNC)
+		vf_node_staged(call->face, node, 0, false);
+	list_writer(call->face->writers, w);
+	*out = &w->handle;
+	return 0;
+}
+
+static int open_record(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
+{
+	return vf_flags_write(flags) ? open_writer(call, node, flags, out) : open_reader(call, node, flags, out);
+}
+
+int vf_record_create(struct vf_call *call, struct vf_node *dir, enum vf_row_id row, struct vf_span key, int flags, struct vf_node **node,
+                     struct vf_handle **handle)
+{
+	struct vf_found found = { .row = &vf_tree[row], .site = vf_site_use(call->face, dir->site), .name = key };
+	int rc = vf_record_find(call, &found);
+
+	if (rc)
+		return rc;
+	bool created = found.pending;
+	if (!created && (flags & O_EXCL)) {
+		vf_found_drop(call->face, &found);
+		return -EEXIST;
+	}
+	if (created) {
+		found.pending = false;
+		found.ino = vf_ino_hash(found.row, found.site, key);
+	}
+	rc = vf_node_settle(call->face, &found, node, &call->err);
+	if (rc)
+		return rc;
+	if (created)
+		(*node)->pending = true;
+	rc = open_writer(call, *node, flags | (created ? O_CREAT : 0), handle);
+	if (rc)
+		vf_node_forget(call->face, *node, 1);
+	return rc;
+}
+
+/* ---- by path ---- */
+
+static int truncate_path(struct vf_call *call, struct vf_node *node, uint64_t size)
+{
+	if (size == 0 || size == node->size)
+		return 0;
+	return vf_fail(&call->err, EINVAL, "a record of %llu bytes cannot be cut to %llu", (unsigned long long)node->size, (unsigned long long)size);
+}
+
+/* While it is written the time goes with the commit. */
+static int touch(struct vf_call *call, struct vf_node *node, int64_t mtime_ns)
+{
+	int rc = 0;
+
+	if (!vf_node_touched(call->face, node, mtime_ns)) {
+		rc = vf_call_hold(call, node->site);
+		if (rc == 0)
+			rc = vf_index_set_mtime(call->index, node->name, mtime_ns, &call->err);
+	}
+	return rc == -ENOENT ? 0 : rc;   /* unlinked meanwhile */
+}
+
+const struct vf_file_ops vf_record_file = { .open = open_record, .truncate = truncate_path, .touch = touch };
+const struct vf_file_ops vf_record_json_file = { .open = open_record, .render = render_json, .truncate = truncate_path, .touch = touch };

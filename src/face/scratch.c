@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/* Temporary files: what rsync, editors, sed -i and atomic writers write before they rename. In memory, ordinary in every other way, and gone
+ * at unmount. */
+#include "face_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "vecfs/clock.h"
+
+struct vf_scratches {
+	pthread_mutex_t lock;
+	struct vf_scratch *first;
+	atomic_ullong numbers;
+};
+
+int vf_scratches_new(struct vf_scratches **out, struct vf_err *err)
+{
+	*out = calloc(1, sizeof **out);
+	if (!*out)
+		return vf_oom(err);
+	pthread_mutex_init(&(*out)->lock, NULL);
+	return 0;
+}
+
+void vf_scratch_put(struct vf_scratch *scratch)
+{
+	if (atomic_fetch_sub(&scratch->users, 1) != 1)
+		return;
+	vf_pages_free(&scratch->pages);
+	pthread_mutex_destroy(&scratch->lock);
+	free(scratch);
+}
+
+void vf_scratches_free(struct vf_scratches **scratches)
+{
+	if (!*scratches)
+		return;
+	while ((*scratches)->first) {
+		struct vf_scratch *next = (*scratches)->first->next;
+		vf_scratch_put((*scratches)->first);
+		(*scratches)->first = next;
+	}
+	pthread_mutex_destroy(&(*scratches)->lock);
+	free(*scratches);
+	*scratches = NULL;
+}
+
+/* ---- the table; its lock is held by those below ---- */
+
+static struct vf_scratch **find(struct vf_scratches *all, const struct vf_node *dir, const char *name)
+{
+	struct vf_scratch **at = &all->first;
+
+	while (*at && ((*at)->site_id != dir->site->attr.id || (*at)->dir != vf_row_id(dir->row) || strcmp((*at)->name, name) != 0))
+		at = &(*at)->next;
+	return at;
+}
+
+static void take_out(struct vf_scratch **at)
+{
+	struct vf_scratch *scratch = *at;
+
+	*at = scratch->next;
+	scratch->next = NULL;
+	scratch->listed = false;
+	vf_scratch_put(scratch);
+}
+
+static struct vf_scratch *make(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode)
+{
+	struct vf_scratches *all = call->face->scratches;
+	struct vf_scratch *scratch = calloc(1, sizeof *scratch);
+
+	if (!scratch)
+		return NULL;
+	pthread_mutex_init(&scratch->lock, NULL);
+	vf_pages_init(&scratch->pages, call->face->budget, call->uid);
+	scratch->users = 1;
+	scratch->site_id = dir->site->attr.id;
+	scratch->dir = vf_row_id(dir->row);
+	scratch->ino = VF_INO_HASHED | 1ull << 62 | ++all->numbers;
+	scratch->listed = true;
+	scratch->uid = call->uid;
+	scratch->gid = call->gid;
+	scratch->mode = mode & 07777;
+	scratch->mtime_ns = scratch->ctime_ns = vf_clock_real_ns();
+	snprintf(scratch->name, sizeof scratch->name, "%s", name);
+	scratch->next = all->first;
+	all->first = scratch;
+	return scratch;
+}
+
+struct vf_scratch *vf_scratch_find(struct vf_face *face, struct vf_node *dir, const char *name)
+{
+	pthread_mutex_lock(&face->scratches->lock);
+	struct vf_scratch *scratch = *find(face->scratches, dir, name);
+	if (scratch)
+		scratch->users++;
+	pthread_mutex_unlock(&face->scratches->lock);
+	return scratch;
+}
+
+/* ---- in its directory ---- */
+
+static void found_of(struct vf_call *call, struct vf_node *dir, struct vf_scratch *scratch, struct vf_found *out)
+{
+	*out = (struct vf_found){ .row = &vf_tree[VF_ROW_SCRATCH], .site = vf_site_use(call->face, dir->site), .scratch = scratch };
+	/* The inode number is its identity: a rename does not change it. */
+	out->name = vf_span(&scratch->ino, sizeof scratch->ino);
+	out->ino = scratch->ino;
+}
+
+int vf_scratch_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out)
+{
+	struct vf_scratch *scratch;
+
+	if (strlen(name) > VF_FILE_NAME_BYTES_MAX)
+		return -ENAMETOOLONG;
+	scratch = vf_scratch_find(call->face, dir, name);
+	if (!scratch)
+		return -ENOENT;
+	found_of(call, dir, scratch, out);
+	return 0;
+}
+
+static struct vf_scratch *find_or_make(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode, bool *made)
+{
+	struct vf_scratches *all = call->face->scratches;
+
+	pthread_mutex_lock(&all->lock);
+	struct vf_scratch *scratch = *find(all, dir, name);
+	*made = !scratch;
+	if (!scratch)
+		scratch = make(call, dir, name, mode);
+	if (scratch)
+		scratch->users++;
+	pthread_mutex_unlock(&all->lock);
+	return scratch;
+}
+
+static int open_scratch(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out);
+
+int vf_scratch_create(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode, int flags,
+                      struct vf_node **node, struct vf_handle **handle)
+{
+	struct vf_found found;
+	bool made;
+
+	if (strlen(name) > VF_FILE_NAME_BYTES_MAX)
+		return vf_fail(&call->err, ENAMETOOLONG, "a file name has at most %u bytes, this one has %zu", VF_FILE_NAME_BYTES_MAX, strlen(name));
+	struct vf_scratch *scratch = find_or_make(call, dir, name, mode, &made);
+	if (!scratch)
+		return vf_oom(&call->err);
+	if (!made && (flags & O_EXCL)) {
+		vf_scratch_put(scratch);
+		return -EEXIST;
+	}
+	found_of(call, dir, scratch, &found);
+	int rc = vf_node_settle(call->face, &found, node, &call->err);
+	if (rc)
+		return rc;
+	rc = open_scratch(call, *node, flags, handle);
+	if (rc)
+		vf_node_forget(call->face, *node, 1);
+	return rc;
+}
+
+int vf_scratch_unlink(struct vf_call *call, struct vf_node *dir, const char *name)
+{
+	struct vf_scratches *all = call->face->scratches;
+
+	pthread_mutex_lock(&all->lock);
+	struct vf_scratch **at = find(all, dir, name);
+	bool found = *at != NULL;
+	if (found)
+		take_out(at);
+	pthread_mutex_unlock(&all->lock);
+	return found ? 0 : -ENOENT;
+}
+
+int vf_scratch_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, struct vf_node *to_dir, const char *to, bool replace)
+{
+	struct vf_scratches *all = call->face->scratches;
+	int rc = 0;
+
+	pthread_mutex_lock(&all->lock);
+	struct vf_scratch *scratch = *find(all, from_dir, from), **there = find(all, to_dir, to);
+	if (!scratch)
+		rc = -ENOENT;
+	else if (*there && !replace)
+		rc = -EEXIST;
+	if (rc == 0 && *there != scratch) {
+		if (*there)
+			take_out(there);
+		scratch->dir = vf_row_id(to_dir->row);
+		snprintf(scratch->name, sizeof scratch->name, "%s", to);
+		scratch->ctime_ns = vf_clock_real_ns();
+	}
+	pthread_mutex_unlock(&all->lock);
+	return rc;
+}
+
+int vf_scratch_keep(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_span bytes, int64_t mtime_ns)
+{
+	struct vf_scratches *all = call->face->scratches;
+	struct stat stat;
+
+	vf_node_stat(call->face, dir, &stat);
+	vf_scratch_unlink(call, dir, name);
+	pthread_mutex_lock(&all->lock);
+	struct vf_scratch *scratch = make(call, dir, name, stat.st_mode & 0666);
+	int rc = scratch ? vf_pages_write(&scratch->pages, bytes, 0, &call->err) : vf_oom(&call->err);
+	if (scratch && mtime_ns) {
+		scratch->mtime_ns = mtime_ns;
+		scratch->mtime_set = true;
+	}
+	if (scratch && rc)
+		take_out(find(all, dir, name));
+	pthread_mutex_unlock(&all->lock);
+	return rc;
+}
+
+int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t max, struct vf_buf *out)
+{
+	pthread_mutex_lock(&scratch->lock);
+	uint64_t size = scratch->pages.size;
+	int rc = size > max ? vf_fail(&call->err, EFBIG, "the file has at most %llu bytes, %s has %llu", (unsigned long long)max, scratch->name,
+	                              (unsigned long long)size)
+	                    : vf_buf_reserve(out, size, &call->err);
+	if (rc == 0)
+		out->len = vf_pages_read(&scratch->pages, 0, out->data, size);
+	pthread_mutex_unlock(&scratch->lock);
+	return rc;
+}
+
+/* All in one page: they are few. Those that find no room are listed by the next reading. */
+int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
+{
+	struct vf_scratches *all = call->face->scratches;
+
+	pthread_mutex_lock(&all->lock);
+	for (struct vf_scratch *s = all->first; s && !vf_dir_full(list); s = s->next)
+		if (s->site_id == dir->site->attr.id && s->dir == vf_row_id(dir->row))
+			vf_dir_add(list, vf_span_str(s->name), s->ino, S_IFREG);
+	pthread_mutex_unlock(&all->lock);
+	return 0;
+}
+
+void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site)
+{
+	struct vf_scratches *all = face->scratches;
+
+	pthread_mutex_lock(&all->lock);
+	for (struct vf_scratch **at = &all->first; *at;) {
+		if ((*at)->site_id == site->attr.id)
+			take_out(at);
+		else
+			at = &(*at)->next;
+	}
+	pthread_mutex_unlock(&all->lock);
+}
+
+/* ---- open ---- */
+
+static void touch_now(struct vf_scratch *scratch)
+{
+	scratch->mtime_ns = scratch->ctime_ns = vf_clock_real_ns();
+	scratch->mtime_set = false;
+}
+
+static int write_scratch(struct vf_call *call, struct vf_handle *handle, struct vf_span data, uint64_t offset)
+{
+	struct vf_scratch *scratch = handle->node->scratch;
+
+	pthread_mutex_lock(&scratch->lock);
+	if (handle->flags & O_APPEND)
+		offset = scratch->pages.size;
+	int rc = vf_pages_write(&scratch->pages, data, offset, &call->err);
+	if (rc == 0)
+		touch_now(scratch);
+	pthread_mutex_unlock(&scratch->lock);
+	return rc;
+}
+
+static void read_scratch(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset)
+{
+	struct vf_scratch *scratch = handle->node->scratch;
+	void *out = malloc(size ? size : 1);
+
+	if (!out) {
+		fuse_reply_err(call->req, ENOMEM);
+		return;
+	}
+	pthread_mutex_lock(&scratch->lock);
+	size_t n = vf_pages_read(&scratch->pages, offset, out, size);
+	pthread_mutex_unlock(&scratch->lock);
+	vf_call_data(call, out, n);
+	free(out);
+}
+
+static int cut(struct vf_call *call, struct vf_scratch *scratch, uint64_t size)
+{
+	pthread_mutex_lock(&scratch->lock);
+	int rc = vf_pages_cut(&scratch->pages, size, &call->err);
+	if (rc == 0)
+		touch_now(scratch);
+	pthread_mutex_unlock(&scratch->lock);
+	return rc;
+}
+
+static int truncate_path(struct vf_call *call, struct vf_node *node, uint64_t size)
+{
+	return cut(call, node->scratch, size);
+}
+
+static int truncate_handle(struct vf_call *call, struct vf_handle *handle, uint64_t size)
+{
+	return cut(call, handle->node->scratch, size);
+}
+
+static int flush_scratch(struct vf_call *call, struct vf_handle *handle)
+{
+	(void)call, (void)handle;
+	return 0;
+}
+
+static void release_scratch(struct vf_call *call, struct vf_handle *handle)
+{
+	vf_handle_free(call, handle);
+}
+
+static const struct vf_handle_ops scratch_ops = {
+	.read = read_scratch, .write = write_scratch, .flush = flush_scratch, .truncate = truncate_handle, .release = release_scratch,
+};
+
+static int open_scratch(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
+{
+	int rc = vf_handle_new(call, node, flags, sizeof **out, &scratch_ops, out);
+
+	if (rc)
+		return rc;
+	(*out)->direct = (*out)->noflush = true;
+	if ((flags & O_TRUNC) && vf_flags_write(flags))
+		rc = cut(call, node->scratch, 0);
+	if (rc == 0)
+		rc = vf_handle_join(call, *out);
+	if (rc)
+		vf_handle_free(call, *out);
+	return rc;
+}
+
+const struct vf_file_ops vf_scratch_file = { .open = open_scratch, .truncate = truncate_path };
