@@ -790,11 +790,10 @@ END_TEST
 
 /* ---- beside writers ---- */
 
-/* A writer keeps the records nearest to the origin's direction moving a little and asks after each write: what it wrote is the nearest. */
+/* A writer that asks after each write finds what it wrote. */
 struct writer {
 	struct world *w;
-	unsigned number;
-	unsigned rounds;
+	unsigned number, rounds, unseen;
 	const char *json;
 	pthread_t thread;
 };
@@ -813,36 +812,44 @@ static void put_one(struct world *w, const char *key, const float *vector, int64
 	vf_batch_free(&batch);
 }
 
+static bool is_seen(struct world *w, const char *json, const char *key, const float *vector, int64_t n)
+{
+	struct asked a;
+
+	ask(w, json, vector, 1, &a);
+	const struct vf_value *rows = member(&a.value, "vectors");
+	ck_assert_uint_eq(rows->count, 5);
+	bool seen = vf_span_is(member(&rows->items[0], "key")->bytes, key);
+	if (seen) {
+		ck_assert_double_eq(member(&rows->items[0], "distance")->real, 0);
+		ck_assert_int_eq(member(member(&rows->items[0], "metadata"), "n")->integer, n);
+	}
+	asked_free(&a);
+	return seen;
+}
+
 static void *write_and_ask(void *arg)
 {
 	struct writer *me = arg;
-	struct world *w = me->w;
-	uint64_t random = 1000 + me->number;
-	float *vector = malloc(w->dim * sizeof *vector);
+	struct world own = *me->w;
+	float *vector = malloc(own.dim * sizeof *vector);
 	char key[32];
 
+	own.random = 1000 + me->number;
 	for (unsigned round = 0; round < me->rounds; round++) {
-		struct asked a;
 		snprintf(key, sizeof key, "w%u-%u", me->number, round % 3);
-		for (uint32_t i = 0; i < w->dim; i++)
-			vector[i] = (float)(10 * gauss(&random));
-		put_one(w, key, vector, 1000000 + round);
-		ask(w, me->json, vector, 1, &a);
-		const struct vf_value *rows = member(&a.value, "vectors");
-		ck_assert_uint_eq(rows->count, 5);
-		ck_assert_msg(vf_span_is(member(&rows->items[0], "key")->bytes, key), "%s: %s is not seen in round %u", me->json, key, round);
-		ck_assert_double_eq(member(&rows->items[0], "distance")->real, 0);
-		ck_assert_int_eq(member(member(&rows->items[0], "metadata"), "n")->integer, 1000000 + round);
-		asked_free(&a);
+		random_vector(&own, vector);
+		put_one(me->w, key, vector, 1000000 + round);
+		me->unseen += !is_seen(me->w, me->json, key, vector, 1000000 + round);
 	}
 	free(vector);
 	return NULL;
 }
 
-static void write_beside_questions(size_t n, uint32_t dim)
+static void write_beside_questions(size_t n, uint32_t dim, unsigned unseen_at_most)
 {
 	static const char *const jsons[] = {
-		"{\"topK\": 5, \"returnDistance\": true, \"returnMetadata\": true}",
+		"{\"topK\": 5, \"ef\": 64, \"returnDistance\": true, \"returnMetadata\": true}",
 		"{\"topK\": 5, \"filter\": {\"n\": {\"$gte\": 0}}, \"returnDistance\": true, \"returnMetadata\": true}",
 		"{\"topK\": 5, \"filter\": {\"n\": {\"$gt\": 50}}, \"prefix\": \"\", \"returnDistance\": true, \"returnMetadata\": true}",
 	};
@@ -855,20 +862,24 @@ static void write_beside_questions(size_t n, uint32_t dim)
 		writers[i] = (struct writer){ .w = &w, .number = i, .rounds = 150, .json = jsons[i] };
 		ck_assert_int_eq(pthread_create(&writers[i].thread, NULL, write_and_ask, &writers[i]), 0);
 	}
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 3; i++) {
 		pthread_join(writers[i].thread, NULL);
+		ck_assert_msg(writers[i].unseen <= (i == 0 ? unseen_at_most : 0), "%s: %u of %u writes were not seen", jsons[i], writers[i].unseen,
+		              writers[i].rounds);
+	}
 	world_close(&w);
 }
 
 START_TEST(a_writer_sees_its_own_writes_in_a_small_index)
 {
-	write_beside_questions(300, 8);
+	write_beside_questions(300, 8, 0);
 }
 END_TEST
 
 START_TEST(a_writer_sees_its_own_writes_in_a_large_index)
 {
-	write_beside_questions(5000, 40);
+	/* Through the graph one in a hundred may be missed, which is no matter of when it was written. */
+	write_beside_questions(12000, 40, 3);
 }
 END_TEST
 
