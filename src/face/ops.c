@@ -8,7 +8,7 @@
 
 static struct vf_handle *handle_of(const struct fuse_file_info *fi)
 {
-	return fi ? (struct vf_handle *)(uintptr_t)fi->fh : NULL;
+	return (struct vf_handle *)(uintptr_t)fi->fh;
 }
 
 static struct vf_node *begin(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const char *op)
@@ -114,7 +114,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 {
 	struct vf_call call;
 	struct vf_node *node = begin(&call, req, ino, "setattr");
-	struct vf_handle *handle = handle_of(fi);
+	struct vf_handle *handle = fi ? handle_of(fi) : NULL;
 
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		call.op = "truncate";
