@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,23 +14,80 @@
 #define FORMAT_FILE  "format"
 #define ID_FILE      "next-id"
 
+/* How long a daemon that was just unmounted may take to end before a second one gives up. */
+#define LEAVING_MS_MAX  60000
+#define LEAVING_STEP_MS 10
+
 /* ---- the lock ---- */
+
+/* What the owner says of itself: its pid, and where it is mounted (as /proc/self/mountinfo writes it) or nothing. */
+struct owner {
+	char text[64 + 4 * PATH_MAX];
+	const char *pid, *mount;
+};
+
+static void read_owner(const struct vf_catalog *catalog, struct owner *owner)
+{
+	struct vf_err ignored = VF_ERR_INIT;
+
+	owner->text[0] = '\0';
+	vf_disk_read(catalog->control_fd, LOCK_FILE, owner->text, sizeof owner->text, &ignored);
+	char *line = strchr(owner->text, '\n');
+	owner->pid = owner->text;
+	owner->mount = line ? line + 1 : "";
+	if (line)
+		*line = '\0';
+	if (line && (line = strchr(line + 1, '\n')) != NULL)
+		*line = '\0';
+}
+
+static bool is_mounted(const char *mount)
+{
+	char line[8 * PATH_MAX], at[4 * PATH_MAX + 1];
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	bool found = false;
+
+	while (mounts && !found && fgets(line, sizeof line, mounts))
+		found = sscanf(line, "%*s %*s %*s %*s %16384s", at) == 1 && strcmp(at, mount) == 0 && strstr(line, " - fuse.vecfs ");
+	if (mounts)
+		fclose(mounts);
+	return found;
+}
+
+/* fusermount3 -u returns before the daemon has written its last checkpoint: an owner whose mount is gone is on its way out. */
+static bool is_leaving(const struct vf_catalog *catalog)
+{
+	struct owner owner;
+
+	read_owner(catalog, &owner);
+	return owner.mount[0] && !is_mounted(owner.mount);
+}
 
 static int fail_in_use(const struct vf_catalog *catalog, struct vf_err *err)
 {
-	char pid[32] = "";
+	struct owner owner;
 
-	if (vf_disk_read(catalog->control_fd, LOCK_FILE, pid, sizeof pid, err) == 0)
-		pid[strcspn(pid, "\n")] = '\0';
-	return vf_fail(err, EBUSY, "store %s is in use by process %s", catalog->path, pid[0] ? pid : "(unknown)");
+	read_owner(catalog, &owner);
+	return vf_fail(err, EBUSY, "store %s is in use by process %s%s%s", catalog->path, owner.pid[0] ? owner.pid : "(unknown)",
+	               owner.mount[0] ? ", mounted at " : "", owner.mount);
 }
 
-static int write_pid(int fd)
+static int write_owner(int fd, const char *mount)
 {
-	char pid[32];
-	int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+	char text[64 + 4 * PATH_MAX];
+	int len = snprintf(text, sizeof text, "%ld\n%s\n", (long)getpid(), mount);
 
-	return ftruncate(fd, 0) || pwrite(fd, pid, (size_t)len, 0) != len ? errno : 0;
+	return ftruncate(fd, 0) || pwrite(fd, text, (size_t)len, 0) != len ? errno : 0;
+}
+
+static bool try_lock(int fd, struct flock *range, const struct vf_catalog *catalog)
+{
+	for (int waited_ms = 0; fcntl(fd, F_OFD_SETLK, range); waited_ms += LEAVING_STEP_MS) {
+		if ((errno != EAGAIN && errno != EACCES) || waited_ms >= LEAVING_MS_MAX || !is_leaving(catalog))
+			return false;
+		usleep(LEAVING_STEP_MS * 1000);
+	}
+	return true;
 }
 
 /* The lock belongs to the open file: it goes with the process, however that ends. On a read-only disk it can only be shared, which still
@@ -47,12 +105,30 @@ static int lock(struct vf_catalog *catalog, struct vf_err *err)
 	}
 	if (catalog->lock_fd < 0)
 		return vf_fail(err, errno, "cannot open the lock of store %s: %s", catalog->path, strerror(errno));
-	if (fcntl(catalog->lock_fd, F_OFD_SETLK, &range)) {
+	if (!try_lock(catalog->lock_fd, &range, catalog)) {
 		if (errno == EAGAIN || errno == EACCES)
 			return fail_in_use(catalog, err);
 		return vf_fail(err, errno, "cannot lock store %s: %s", catalog->path, strerror(errno));
 	}
-	int code = range.l_type == F_WRLCK ? write_pid(catalog->lock_fd) : 0;
+	int code = range.l_type == F_WRLCK ? write_owner(catalog->lock_fd, "") : 0;
+	return code ? vf_fail(err, code, "cannot write the lock of store %s: %s", catalog->path, strerror(code)) : 0;
+}
+
+int vf_catalog_mounts_at(struct vf_catalog *catalog, const char *mountpoint, struct vf_err *err)
+{
+	char real[PATH_MAX], escaped[4 * PATH_MAX];
+	size_t len = 0;
+
+	/* One that cannot be resolved is left to whoever mounts to explain. */
+	if (catalog->lock_fd < 0 || catalog->read_only || !realpath(mountpoint, real))
+		return 0;
+	for (const char *c = real; *c; c++)
+		if (strchr(" \t\n\\", *c))
+			len += (size_t)sprintf(escaped + len, "\\%03o", (unsigned char)*c);
+		else
+			escaped[len++] = *c;
+	escaped[len] = '\0';
+	int code = write_owner(catalog->lock_fd, escaped);
 	return code ? vf_fail(err, code, "cannot write the lock of store %s: %s", catalog->path, strerror(code)) : 0;
 }
 

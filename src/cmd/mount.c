@@ -88,9 +88,9 @@ static int mount_and_serve(struct vf_catalog *catalog, const char *mountpoint, c
 		.single_thread = o->single_thread, .debug = o->debug, .kernel_options = o->kernel.len ? (char *)o->kernel.data : NULL,
 	};
 	struct vf_face *face = NULL;
-	int rc = vf_face_mount(catalog, mountpoint, &options, &face, err);
+	int rc = vf_catalog_mounts_at(catalog, mountpoint, err);
 
-	if (rc)
+	if (rc || (rc = vf_face_mount(catalog, mountpoint, &options, &face, err)))
 		return rc;
 	if (ready_fd >= 0)
 		detach(ready_fd);
