@@ -930,6 +930,66 @@ START_TEST(dead_slots_are_swept_and_used_again)
 }
 END_TEST
 
+static float step_of_graph(void)
+{
+	struct vf_graph *graph;
+
+	ck_ok(vf_graph_hold(idx, &graph, &err));
+	float step = vf_graph_quant(graph)->step;
+	vf_graph_release(idx);
+	return step;
+}
+
+/* Vectors twenty times as long as the first ones, while a writer goes on. */
+static void put_long_ones(unsigned from, unsigned n)
+{
+	struct vf_batch *batch = new_batch();
+	float numbers[40];
+
+	for (unsigned i = from; i < from + n; i++) {
+		char key[16];
+		snprintf(key, sizeof key, "k%06u", i);
+		vector_of(i, 40, numbers);
+		for (int d = 0; d < 40; d++)
+			numbers[d] *= 20;
+		struct vf_record record = { .key = vf_span_str(key), .vector = numbers, .dim = 40, .metadata = vf_span("\x80", 1) };
+		ck_ok(vf_batch_put(batch, &record, &err));
+	}
+	ck_assert_uint_eq(apply(&batch).inserted, n);
+}
+
+START_TEST(a_graph_whose_vectors_have_changed_is_built_anew)
+{
+	ck_ok(vf_linkers_new(2, &linkers, &err));
+	begin("dimension = 40\nm = 6\nef_construction = 20\nmetric = euclidean");
+	put_many(0, 4200);
+	wait_until_linked(4200);
+	float first = step_of_graph();
+	put_long_ones(4200, 5000);
+	/* Some are put while it is built. */
+	for (unsigned i = 0; i < 6000 && step_of_graph() < 5 * first; i++) {
+		if (i % 4 == 0)
+			put_long_ones(9200 + i, 1);
+		usleep(20000);
+	}
+	ck_assert(step_of_graph() > 5 * first);
+	uint64_t n;
+	ck_ok(vf_index_remove(idx, vf_span_str("k000100"), &err));
+	struct vf_txn *txn;
+	ck_ok(vf_txn_read(idx->store, &txn, &err));
+	ck_ok(vf_count(txn, VF_T_KEYS, &n, &err));
+	vf_txn_end(&txn);
+	wait_until_linked(n);
+	ck_memory_agrees(n);
+	reopen();
+	ck_assert(step_of_graph() > 5 * first);
+	ck_assert_uint_lt(count_in(VF_SLOT_PENDING), 100);
+	ck_memory_agrees(n);
+	end();
+	vf_linkers_free(&linkers);
+}
+END_TEST
+
 START_TEST(a_damaged_chunk_costs_links_only)
 {
 	struct vf_txn *txn;
@@ -1537,7 +1597,8 @@ CHECK_MAIN("index",
 	random_changes_agree_with_a_model_across_reopening, the_shape_is_frozen_once_there_are_vectors,
 	fields_become_filterable_and_stop_being_so, the_version_grows_with_every_change,
 	an_index_grows_out_of_the_flat_graph_and_answers_all_the_while, links_are_loaded_not_made_again,
-	few_dimensions_are_linked_with_float_codes, dead_slots_are_swept_and_used_again, a_damaged_chunk_costs_links_only,
+	few_dimensions_are_linked_with_float_codes, a_graph_whose_vectors_have_changed_is_built_anew,
+	dead_slots_are_swept_and_used_again, a_damaged_chunk_costs_links_only,
 	a_killed_writer_leaves_whole_batches_and_all_that_were_acknowledged, many_writers_and_readers_at_once_lose_nothing,
 	exports_are_one_snapshot_in_key_order, an_export_inserted_elsewhere_gives_the_same_export,
 	saved_questions_are_files_kept_as_they_were_written, many_saved_questions_are_listed_page_by_page, stats_say_what_is_there,

@@ -44,6 +44,7 @@ struct chunk_row {
 struct chunk_write {
 	struct vf_index *index;
 	uint64_t generation;
+	bool other;                        /* the chunks are of a graph that is not the index's yet */
 	struct vf_buf quant;               /* empty: the one on disk is right */
 	struct vf_buf codes, links;
 	struct chunk_row *rows;
@@ -81,26 +82,33 @@ static int dump_chunk(struct chunk_write *w, struct vf_graph *graph, uint32_t ch
 }
 
 /* Changed chunks from *chunk on, up to the size of a transaction. */
-static int gather(struct chunk_write *w, uint32_t *chunk, struct vf_err *err)
+static int gather(struct chunk_write *w, struct vf_graph *graph, uint32_t *chunk, bool with_quant, struct vf_err *err)
 {
-	struct vf_index *index = w->index;
 	int rc = 0;
 
 	w->nrows = 0;
 	vf_buf_clear(&w->codes);
 	vf_buf_clear(&w->links);
 	vf_buf_clear(&w->quant);
-	pthread_rwlock_rdlock(&index->graph_lock);
-	struct vf_graph *graph = index->graph;
-	w->generation = atomic_load(&index->keeper->generation);
-	if (graph && !vf_graph_is_flat(graph)) {
-		if (!atomic_load(&index->keeper->quant_saved))
-			rc = vf_quant_encode(vf_graph_quant(graph), &w->quant, err);
-		while (rc == 0 && w->codes.len + w->links.len < CHUNK_TXN_BYTES && vf_graph_chunk_dirty(graph, chunk))
-			rc = dump_chunk(w, graph, (*chunk)++, err);
-	}
-	pthread_rwlock_unlock(&index->graph_lock);
+	if (with_quant)
+		rc = vf_quant_encode(vf_graph_quant(graph), &w->quant, err);
+	while (rc == 0 && w->codes.len + w->links.len < CHUNK_TXN_BYTES && vf_graph_chunk_dirty(graph, chunk))
+		rc = dump_chunk(w, graph, (*chunk)++, err);
 	return rc;
+}
+
+/* 1: there is nothing to write. */
+static int gather_own(struct chunk_write *w, uint32_t *chunk, struct vf_err *err)
+{
+	struct vf_index *index = w->index;
+	int rc = 1;
+
+	pthread_rwlock_rdlock(&index->graph_lock);
+	w->generation = atomic_load(&index->keeper->generation);
+	if (index->graph && !vf_graph_is_flat(index->graph) && !atomic_load(&index->keeper->replacing))
+		rc = gather(w, index->graph, chunk, !atomic_load(&index->keeper->quant_saved), err);
+	pthread_rwlock_unlock(&index->graph_lock);
+	return rc ? rc : w->nrows == 0 && w->quant.len == 0;
 }
 
 static int clear_table(struct vf_txn *txn, enum vf_table table, struct vf_err *err)
@@ -165,8 +173,23 @@ static void chunks_done(void *ctx, bool ok)
 {
 	struct chunk_write *w = ctx;
 
-	if (ok && w->quant.len && w->generation == atomic_load(&w->index->keeper->generation))
+	if (ok && w->quant.len && !w->other && w->generation == atomic_load(&w->index->keeper->generation))
 		atomic_store(&w->index->keeper->quant_saved, true);
+}
+
+static int commit_chunks(struct chunk_write *w, struct vf_err *err)
+{
+	struct vf_job job = { .write = write_chunks, .done = chunks_done, .ctx = w };
+
+	return vf_index_commit(w->index, &job, err);
+}
+
+static void free_write(struct chunk_write *w)
+{
+	vf_buf_free(&w->quant);
+	vf_buf_free(&w->codes);
+	vf_buf_free(&w->links);
+	free(w->rows);
 }
 
 /* chores is held. */
@@ -177,16 +200,31 @@ static int checkpoint(struct vf_index *index, struct vf_err *err)
 	int rc;
 
 	atomic_store(&index->keeper->linked_since, 0);
-	while ((rc = gather(&w, &chunk, err)) == 0 && (w.nrows || w.quant.len)) {
-		struct vf_job job = { .write = write_chunks, .done = chunks_done, .ctx = &w };
-		if ((rc = vf_index_commit(index, &job, err)))
-			break;
-	}
+	while ((rc = gather_own(&w, &chunk, err)) == 0 && (rc = commit_chunks(&w, err)) == 0)
+		;
 	atomic_store(&index->keeper->checkpoint_ns, vf_clock_mono_ns());
-	vf_buf_free(&w.quant);
-	vf_buf_free(&w.codes);
-	vf_buf_free(&w.links);
-	free(w.rows);
+	free_write(&w);
+	return rc < 0 ? rc : 0;
+}
+
+int vf_checkpoint_other(struct vf_index *index, struct vf_graph *graph, struct vf_err *err)
+{
+	struct chunk_write w = { .index = index, .other = true, .generation = atomic_load(&index->keeper->generation) };
+	uint32_t chunk = 0;
+	int rc = 0;
+
+	atomic_store(&index->keeper->quant_saved, false);
+	atomic_store(&index->keeper->replacing, true);
+	for (bool first = true; rc == 0; first = false) {
+		if ((rc = gather(&w, graph, &chunk, first, err)) || (w.nrows == 0 && !first))
+			break;
+		rc = commit_chunks(&w, err);
+		if (rc == 0 && w.generation != atomic_load(&index->keeper->generation))
+			rc = 1;
+	}
+	if (rc)
+		atomic_store(&index->keeper->replacing, false);
+	free_write(&w);
 	return rc;
 }
 
@@ -217,13 +255,12 @@ static void look(struct vf_index *index, struct state *state)
 		state->loaded = true;
 		state->flat = vf_graph_is_flat(index->graph);
 		vf_graph_counts(index->graph, &state->counts);
-		state->dirty = !state->flat && vf_graph_chunk_dirty(index->graph, &chunk);
+		state->dirty = !state->flat && !atomic_load(&index->keeper->replacing) && vf_graph_chunk_dirty(index->graph, &chunk);
 	}
 	pthread_rwlock_unlock(&index->graph_lock);
 }
 
-/* Links for the length of a slice; true when it did not come to the end. */
-static bool link_slice(struct vf_index *index, struct vf_err *err)
+int vf_link_slice(struct vf_index *index, struct vf_err *err)
 {
 	int64_t end = vf_clock_mono_ns() + SLICE_NS;
 	uint64_t linked = 0;
@@ -236,9 +273,7 @@ static bool link_slice(struct vf_index *index, struct vf_err *err)
 		while (rc == 1 && vf_clock_mono_ns() < end);
 	pthread_rwlock_unlock(&index->graph_lock);
 	atomic_fetch_add(&index->keeper->linked_since, linked);
-	if (rc < 0)
-		vf_index_warn(index, "linking waits: %s", err->text);
-	return rc == 1;
+	return rc;
 }
 
 /* When a sweep is worth its while: 0 now, INT64_MAX never as things are. */
@@ -299,6 +334,7 @@ static void measure(struct vf_index *index)
 	atomic_store(&index->keeper->measured_at, state.counts.linked);
 	if (vf_effort_measure(index, &err) < 0)
 		vf_index_warn(index, "the effort of a search is not measured: %s", err.text);
+	vf_rebuild_when_due(index, state.counts.linked);
 	pthread_mutex_unlock(&index->keeper->measuring);
 }
 
@@ -328,10 +364,12 @@ static int64_t do_chores(struct vf_index *index)
 int64_t vf_memory_work(struct vf_index *index)
 {
 	struct vf_err err = VF_ERR_INIT;
-	bool more = link_slice(index, &err);
+	int more = vf_link_slice(index, &err);
 
-	if (err.code)
+	if (more < 0) {
+		vf_index_warn(index, "linking waits: %s", err.text);
 		return 1000 * MS;
+	}
 	/* Another thread is at them, and comes back itself when there is more. */
 	if (pthread_mutex_trylock(&index->keeper->chores))
 		return more ? 0 : INT64_MAX;

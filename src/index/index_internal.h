@@ -57,6 +57,7 @@ struct vf_index {
 	unsigned inflight;                 /* jobs that wrote and are not done: their slots are taken and not published yet */
 	unsigned config_pending;           /* of those, the ones that change the config */
 	bool graph_broken;                 /* memory could not follow disk: dropped, and loaded again, when nothing is in flight */
+	bool graph_rebuilt;                /* there is a better one on disk: loaded in its place when nothing is in flight */
 
 	/* linkers.c, under its lock */
 	struct vf_index *ring_next;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* memory.c - the graph of an index: loaded from disk, grown from flat to linked, dropped.
  *
- * A small index has a flat graph: exact float32 codes that every question scans. Past VF_FLAT_VECTORS_MAX vectors, or VF_FLAT_BYTES_MAX
+ * A small index has a flat graph: exact float32 codes that every question scans. Past FLAT_VECTORS_MAX vectors, or FLAT_BYTES_MAX
  * of them, a quantizer is fitted to a sample and the graph is made anew, with the same slots, to be linked. Few dimensions keep float
  * codes: bytes would save nothing there. */
 #include <errno.h>
@@ -10,11 +10,9 @@
 #include "keeper.h"
 #include "vecfs/clock.h"
 
-#define VF_FLAT_VECTORS_MAX   4096u
-#define VF_FLAT_BYTES_MAX     (32u << 20)
-#define VF_FLOAT_CODE_DIM_MAX 32u
-#define VF_SAMPLE_VECTORS_MAX 20000u
-#define VF_SAMPLE_BYTES_MAX   (64u << 20)
+#define FLAT_VECTORS_MAX   4096u
+#define FLAT_BYTES_MAX     (32u << 20)
+#define FLOAT_CODE_DIM_MAX 32u
 
 int vf_keeper_new(struct vf_graph_keeper **out, struct vf_err *err)
 {
@@ -45,7 +43,7 @@ void vf_keeper_free(struct vf_graph_keeper **keeper)
 
 static bool fits_flat(uint64_t vectors, uint32_t dim)
 {
-	return vectors <= VF_FLAT_VECTORS_MAX && vectors * dim * sizeof(float) <= VF_FLAT_BYTES_MAX;
+	return vectors <= FLAT_VECTORS_MAX && vectors * dim * sizeof(float) <= FLAT_BYTES_MAX;
 }
 
 bool vf_graph_is_flat(const struct vf_graph *graph)
@@ -61,82 +59,7 @@ bool vf_graph_is_flat(const struct vf_graph *graph)
 
 static enum vf_code code_for(uint64_t vectors, uint32_t dim)
 {
-	return fits_flat(vectors, dim) || dim <= VF_FLOAT_CODE_DIM_MAX ? VF_CODE_F32 : VF_CODE_U8;
-}
-
-/* ---- a sample to fit the quantizer to ---- */
-
-struct sample {
-	uint32_t dim;
-	size_t n, most;
-	float *rows;
-};
-
-static int sample_init(struct sample *sample, uint32_t dim, uint64_t of, struct vf_err *err)
-{
-	uint64_t most = VF_SAMPLE_BYTES_MAX / (dim * sizeof(float));
-
-	if (most > VF_SAMPLE_VECTORS_MAX)
-		most = VF_SAMPLE_VECTORS_MAX;
-	if (most > of)
-		most = of;
-	*sample = (struct sample){ .dim = dim, .most = most, .rows = malloc((most + 1) * dim * sizeof(float)) };
-	return sample->rows ? 0 : vf_oom(err);
-}
-
-static void sample_add(struct sample *sample, const void *vector)
-{
-	if (sample->n < sample->most)
-		memcpy(sample->rows + sample->n++ * sample->dim, vector, sample->dim * sizeof(float));
-}
-
-/* Every stride-th vector that the slot table names. */
-static int sample_stored(struct sample *sample, struct vf_txn *txn, uint64_t stride, struct vf_err *err)
-{
-	struct vf_span key, value, vector;
-	struct vf_scan *scan = NULL;
-	int rc = vf_scan_open_u64(txn, VF_T_SLOTS, 0, &scan, err);
-
-	for (uint64_t i = 0; rc == 0 && (rc = vf_scan_step(scan, &key, &value, err)) == 0; i++)
-		if (i % stride == 0 && value.len == 8 && (rc = vf_vector_of_serial(txn, vf_load_u64(value.data), sample->dim, &vector, err)) == 0)
-			sample_add(sample, vector.data);
-	vf_scan_close(&scan);
-	return rc < 0 ? rc : 0;
-}
-
-/* Vectors that are about to be put. */
-struct coming {
-	uint64_t n;
-	const float *(*vector)(void *ctx, uint64_t i);
-	void *ctx;
-};
-
-static void sample_coming(struct sample *sample, const struct coming *coming, uint64_t stride)
-{
-	for (uint64_t i = 0; i < coming->n; i += stride) {
-		const float *vector = coming->vector(coming->ctx, i);
-		if (vector)
-			sample_add(sample, vector);
-	}
-}
-
-static int fit(struct vf_quant *quant, enum vf_code code, const struct vf_config *config, struct vf_txn *txn, uint64_t stored,
-               const struct coming *coming, struct vf_err *err)
-{
-	struct sample sample;
-	int rc;
-
-	if (code == VF_CODE_F32)
-		return vf_quant_fit(quant, code, config->metric, config->dim, NULL, 0, err);
-	if ((rc = sample_init(&sample, config->dim, stored + coming->n, err)))
-		return rc;
-	uint64_t stride = sample.most ? (stored + coming->n + sample.most - 1) / sample.most : 1;
-	if ((rc = sample_stored(&sample, txn, stride, err)) == 0) {
-		sample_coming(&sample, coming, stride);
-		rc = vf_quant_fit(quant, code, config->metric, config->dim, sample.rows, sample.n, err);
-	}
-	free(sample.rows);
-	return rc;
+	return fits_flat(vectors, dim) || dim <= FLOAT_CODE_DIM_MAX ? VF_CODE_F32 : VF_CODE_U8;
 }
 
 /* ---- loading ---- */
@@ -150,9 +73,11 @@ struct loading {
 	uint64_t slots;                    /* expected */
 };
 
+/* Told only while somebody waits for the graph. */
 static void progress(struct loading *l, int percent)
 {
-	atomic_store(&l->index->keeper->percent, percent);
+	if (atomic_load(&l->index->keeper->percent) >= 0)
+		atomic_store(&l->index->keeper->percent, percent);
 }
 
 static int expect_slots(struct loading *l, struct vf_err *err)
@@ -253,9 +178,8 @@ static int fill(struct loading *l, const struct vf_quant *quant, bool chunks, st
 	return vf_graph_load_end(l->graph, add_missing, l, err);
 }
 
-/* A graph of what `txn` sees, made for `coming` more. *chunks says in and out whether those on disk belong to it. */
-static int make_graph(struct vf_index *index, struct vf_txn *txn, const struct vf_config *config, const struct coming *coming,
-                      struct vf_graph **out, bool *chunks, struct vf_err *err)
+int vf_graph_make(struct vf_index *index, struct vf_txn *txn, const struct vf_config *config, const struct vf_coming *coming,
+                  struct vf_graph **out, bool *chunks, struct vf_err *err)
 {
 	struct loading l = { .index = index, .txn = txn, .config = config };
 	struct vf_quant quant = { .mean = NULL };
@@ -271,7 +195,7 @@ static int make_graph(struct vf_index *index, struct vf_txn *txn, const struct v
 	rc = *chunks ? saved_quant(txn, code, config->dim, &quant, err) : 1;
 	*chunks = rc == 0;
 	if (rc == 1)
-		rc = fit(&quant, code, config, txn, stored, coming, err);
+		rc = vf_index_fit(&quant, code, config, txn, stored, coming, err);
 	if (rc == 0 && (rc = fill(&l, &quant, *chunks, err)))
 		vf_graph_free(&l.graph);
 	*out = l.graph;
@@ -290,8 +214,11 @@ static void swap_graph(struct vf_index *index, struct vf_graph *graph, bool quan
 	index->graph = graph;
 	atomic_fetch_add(&keeper->generation, 1);
 	atomic_store(&keeper->quant_saved, quant_saved);
+	atomic_store(&keeper->replacing, false);
 	atomic_store(&keeper->linked_since, 0);
 	atomic_store(&keeper->measured_at, 0);
+	atomic_store(&keeper->deaths_at, atomic_load(&index->deaths));
+	atomic_store(&keeper->fitted_at, 0);
 	atomic_store(&keeper->checkpoint_ns, vf_clock_mono_ns());
 	pthread_rwlock_unlock(&index->graph_lock);
 	vf_graph_free(&old);
@@ -299,7 +226,7 @@ static void swap_graph(struct vf_index *index, struct vf_graph *graph, bool quan
 
 static int load(struct vf_index *index, struct vf_txn *txn, struct vf_err *err)
 {
-	static const struct coming nothing = { 0, NULL, NULL };
+	static const struct vf_coming nothing = { 0, NULL, NULL };
 	struct vf_settings *settings = vf_settings_hold(index);
 	struct vf_graph *graph = NULL;
 	bool chunks = true;
@@ -307,7 +234,7 @@ static int load(struct vf_index *index, struct vf_txn *txn, struct vf_err *err)
 
 	if (settings->config.dim) {
 		atomic_store(&index->keeper->percent, 0);
-		rc = make_graph(index, txn, &settings->config, &nothing, &graph, &chunks, err);
+		rc = vf_graph_make(index, txn, &settings->config, &nothing, &graph, &chunks, err);
 		if (rc == 0)
 			swap_graph(index, graph, chunks);
 		atomic_store(&index->keeper->percent, -1);
@@ -391,15 +318,14 @@ int vf_memory_loaded_percent(struct vf_index *index)
 
 /* ---- growing, dropping: in the committer's turn ---- */
 
-static int convert(struct vf_index *index, struct vf_txn *txn, const struct coming *coming, struct vf_err *err)
+static int convert(struct vf_index *index, struct vf_txn *txn, const struct vf_coming *coming, struct vf_err *err)
 {
 	struct vf_graph *graph = NULL;
 	bool chunks = false;
-	int rc = make_graph(index, txn, &index->settings->config, coming, &graph, &chunks, err);
+	int rc = vf_graph_make(index, txn, &index->settings->config, coming, &graph, &chunks, err);
 
 	if (rc == 0)
 		swap_graph(index, graph, false);
-	atomic_store(&index->keeper->percent, -1);
 	return rc;
 }
 
@@ -417,7 +343,7 @@ static bool outgrown(const struct vf_graph *graph, uint64_t coming)
 int vf_memory_make_room(struct vf_index *index, struct vf_txn *txn, uint64_t n,
                         const float *(*vector)(void *ctx, uint64_t i), void *ctx, struct vf_err *err)
 {
-	struct coming coming = { n, vector, ctx };
+	struct vf_coming coming = { n, vector, ctx };
 
 	/* Slots that others have taken would be unknown to the new graph: it is made once they are published. */
 	if (!index->graph || index->inflight > 1 || !outgrown(index->graph, n))
@@ -427,13 +353,33 @@ int vf_memory_make_room(struct vf_index *index, struct vf_txn *txn, uint64_t n,
 
 static void grow(struct vf_index *index)
 {
-	static const struct coming nothing = { 0, NULL, NULL };
+	static const struct vf_coming nothing = { 0, NULL, NULL };
 	struct vf_err err = VF_ERR_INIT;
 	struct vf_txn *txn = NULL;
 
 	if (vf_txn_read(index->store, &txn, &err) || convert(index, txn, &nothing, &err))
 		vf_index_warn(index, "it stays without links for now: %s", err.text);
 	vf_txn_end(&txn);
+}
+
+/* In place of the graph, the one that was built anew and written to disk. */
+static void reload(struct vf_index *index)
+{
+	static const struct vf_coming nothing = { 0, NULL, NULL };
+	struct vf_err err = VF_ERR_INIT;
+	struct vf_graph *graph = NULL;
+	struct vf_txn *txn = NULL;
+	bool chunks = true;
+	int rc;
+
+	if ((rc = vf_txn_read(index->store, &txn, &err)) == 0)
+		rc = vf_graph_make(index, txn, &index->settings->config, &nothing, &graph, &chunks, &err);
+	vf_txn_end(&txn);
+	if (rc == 0)
+		swap_graph(index, graph, chunks);
+	else
+		vf_index_warn(index, "the graph that was built anew is not used: %s", err.text);
+	atomic_store(&index->keeper->replacing, false);
 }
 
 void vf_memory_drop(struct vf_index *index)
@@ -445,7 +391,9 @@ void vf_memory_published(struct vf_index *index)
 {
 	if (index->graph_broken)
 		vf_memory_drop(index);
-	index->graph_broken = false;
+	else if (index->graph_rebuilt && index->graph)
+		reload(index);
+	index->graph_broken = index->graph_rebuilt = false;
 	if (!index->graph)
 		return;
 	if (outgrown(index->graph, 0))
