@@ -364,6 +364,24 @@ START_TEST(what_is_printed_parses_to_the_same_tree)
 }
 END_TEST
 
+START_TEST(a_copy_outlives_what_it_was_made_of)
+{
+	struct kit_chance chance = { 8 };
+	struct vf_err err = VF_ERR_INIT;
+
+	for (int round = 0; round < 1000; round++) {
+		struct vf_arena arena = VF_ARENA_INIT, lasting = VF_ARENA_INIT;
+		struct vf_value value = kit_random_filter(&chance, &arena, 3);
+		struct vf_filter *filter = parse(&value, &arena), *copy = NULL;
+		ck_ok(vf_filter_copy(filter, &lasting, &copy, &err));
+		const char *text = print(filter, &lasting);
+		vf_arena_free(&arena);
+		ck_assert_str_eq(print(copy, &lasting), text);
+		vf_arena_free(&lasting);
+	}
+}
+END_TEST
+
 START_TEST(a_folded_filter_says_of_random_records_what_a_plain_reading_says)
 {
 	struct kit_chance chance = { 2 };
@@ -774,7 +792,7 @@ END_TEST
 CHECK_MAIN("filter",
 	every_case_has_its_verdict, every_example_of_the_manual_is_true, infinities_nan_and_binary_are_refused,
 	a_filter_is_bounded_in_conditions_values_and_depth, a_filter_as_deep_as_allowed_prints_no_deeper_than_can_be_read,
-	a_filter_folds_to_its_simplest_form, what_is_printed_parses_to_the_same_tree,
+	a_filter_folds_to_its_simplest_form, what_is_printed_parses_to_the_same_tree, a_copy_outlives_what_it_was_made_of,
 	a_folded_filter_says_of_random_records_what_a_plain_reading_says, terms_sort_as_their_values_do_and_none_begins_another,
 	terms_are_what_the_format_says_byte_by_byte, postings_select_what_a_reading_of_every_record_selects,
 	windows_hold_where_many_records_match_and_where_few_do, an_and_of_few_records_and_a_wide_range_looks_into_the_few,

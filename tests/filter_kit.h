@@ -221,8 +221,10 @@ static inline uint32_t kit_random(struct kit_chance *c, uint32_t below)
 static inline struct vf_span kit_random_field(struct kit_chance *c, struct vf_arena *arena)
 {
 	static const char *const names[] = { "a", "b", "c", "tags", "a.b", "first name", "\xc3\xa9" };
-	uint32_t pick = kit_random(c, 10);
+	uint32_t pick = kit_random(c, 14);
 
+	if (pick > 9)
+		return vf_span_str("a");
 	if (pick < 7)
 		return vf_span_str(names[pick]);
 	if (pick == 7)
