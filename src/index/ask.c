@@ -385,6 +385,12 @@ static int settle_attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n,
 	return rc;
 }
 
+/* A search that ran while a record was replaced may have come too early to its new slot and too late to its old one. */
+static bool missed_replacements(const struct vf_ask *ask, uint64_t deaths_before)
+{
+	return ask->plan.way != VF_WAY_FLOATS && ask->plan.way != VF_WAY_NONE && atomic_load(&ask->index->deaths) != deaths_before;
+}
+
 static int attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n, enum verdict *verdict, struct vf_err *err)
 {
 	bool set_first = selects(ask->question), usable;
@@ -394,10 +400,12 @@ static int attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n, enum v
 	drop_answers(probes, n);
 	if ((rc = look_first(ask, &usable, err)) || !usable)
 		return rc;
-	uint64_t self = ask->self;
+	uint64_t self = ask->self, deaths = atomic_load(&ask->index->deaths_told);
 	if (ask->question->key.len)
 		probes[0].vector = ask->self_vector;
-	if ((rc = search(ask, probes, n, err)) || (!set_first && (rc = vf_ask_snapshot(ask, err))))
+	if ((rc = search(ask, probes, n, err)) || (!set_first && missed_replacements(ask, deaths)))
+		return rc;
+	if (!set_first && (rc = vf_ask_snapshot(ask, err)))
 		return rc;
 	if (self != ask->self || plan_is_void(ask))
 		return 0;

@@ -230,25 +230,6 @@ int vf_batch_remove(struct vf_batch *batch, struct vf_span key, struct vf_err *e
 	return add_op(batch, (struct op){ .kind = OP_REMOVE, .key = copy }, err);
 }
 
-/* A filter is copied by printing it and parsing that again: its tree is the filter floor's own. */
-static int copy_filter(struct vf_batch *batch, struct vf_filter **filter, struct vf_err *err)
-{
-	struct vf_field_rule rule = vf_config_rule(&batch->settings->config);
-	struct vf_value *value = vf_arena_alloc(&batch->arena, sizeof *value);
-	struct vf_buf text = VF_BUF_INIT;
-	int rc;
-
-	if (!value)
-		return vf_oom(err);
-	if ((rc = vf_filter_print(*filter, &text, err)) == 0) {
-		struct vf_span copy = vf_buf_span(&text);
-		if ((rc = copy_span(batch, &copy, err)) == 0 && (rc = vf_value_decode(VF_JSON, copy, &batch->arena, value, err)) == 0)
-			rc = vf_filter_parse(value, &rule, &batch->arena, filter, err);
-	}
-	vf_buf_free(&text);
-	return rc;
-}
-
 /* The values to set, through their canonical bytes. */
 static int copy_map(struct vf_batch *batch, struct vf_value *map, struct vf_err *err)
 {
@@ -274,7 +255,8 @@ int vf_batch_update(struct vf_batch *batch, const struct vf_update *update, stru
 	*copy = *update;
 	copy->target = (struct vf_target){ { NULL, 0 }, { NULL, 0 } };
 	if ((rc = copy_spans(batch, &copy->keys, copy->nkeys, err)) || (rc = copy_spans(batch, &copy->unset, copy->nunset, err)) ||
-	    (copy->filter && (rc = copy_filter(batch, &copy->filter, err))) || (copy->set.count && (rc = copy_map(batch, &copy->set, err))))
+	    (copy->filter && (rc = vf_filter_copy(copy->filter, &batch->arena, &copy->filter, err))) ||
+	    (copy->set.count && (rc = copy_map(batch, &copy->set, err))))
 		return rc;
 	return add_op(batch, (struct op){ .kind = OP_UPDATE, .update = copy }, err);
 }
@@ -288,7 +270,8 @@ int vf_batch_delete(struct vf_batch *batch, const struct vf_delete *request, str
 		return vf_oom(err);
 	*copy = *request;
 	copy->target = (struct vf_target){ { NULL, 0 }, { NULL, 0 } };
-	if ((rc = copy_spans(batch, &copy->keys, copy->nkeys, err)) || (copy->filter && (rc = copy_filter(batch, &copy->filter, err))))
+	if ((rc = copy_spans(batch, &copy->keys, copy->nkeys, err)) ||
+	    (copy->filter && (rc = vf_filter_copy(copy->filter, &batch->arena, &copy->filter, err))))
 		return rc;
 	return add_op(batch, (struct op){ .kind = OP_DELETE, .delete = copy }, err);
 }

@@ -95,14 +95,16 @@ static void publish(struct vf_change *change)
 {
 	struct vf_index *index = change->index;
 	struct vf_err err = VF_ERR_INIT;
+	uint64_t deaths = count_deaths(change);
 
-	atomic_fetch_add(&index->deaths, count_deaths(change));
+	atomic_fetch_add(&index->deaths, deaths);
 	for (size_t i = 0; i < change->neffects && !index->graph_broken; i++)
 		if (tell_graph(index->graph, &change->effects[i], &err)) {
 			vf_index_warn(index, "is loaded again: %s", err.text);
 			index->graph_broken = true;
 		}
 	change->neffects = 0;
+	atomic_fetch_add(&index->deaths_told, deaths);
 	atomic_store(&index->published_serial, change->counters.next_serial);
 	atomic_store(&index->unlisted_keys, change->counters.unlisted_keys);
 	atomic_fetch_add(&index->version, 1);

@@ -235,6 +235,8 @@ static int find_truth(struct measure *m, struct vf_probe *probe, struct vf_err *
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < m->n; i++) {
+		if (atomic_load(&m->index->closing))
+			return 1;
 		int rc = truth_of(m, probe, &m->samples[i], scramble(i) >> 8, err);
 		if (rc < 0)
 			return rc;
@@ -254,6 +256,8 @@ static int recall_at(struct measure *m, struct vf_probe *probe, uint32_t ef, uns
 
 	for (unsigned i = 0; i < m->n; i++) {
 		const struct sample *sample = &m->samples[i];
+		if (atomic_load(&m->index->closing))
+			return 1;
 		int rc = ask_sample(m, probe, sample, ef, err);
 		if (rc < 0)
 			return rc;

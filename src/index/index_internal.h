@@ -39,6 +39,8 @@ struct vf_index {
 	/* What a question with a filter holds its snapshot against: serials below were told to the graph; how many slots have died since the start
 	 * (counted before the graph is told). */
 	_Atomic uint64_t published_serial, deaths;
+	/* The same, counted after the graph was told. While the two are equal and stay so, no record is between its old and its new slot. */
+	_Atomic uint64_t deaths_told;
 
 	/* The graph: NULL until first needed. A holder of graph_lock (shared) may use it and the pointer stays; it is loaded, swapped or
 	 * dropped under the exclusive lock only, and only in the committer's turn: the committer itself needs no lock to use it. The lock
