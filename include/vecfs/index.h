@@ -36,6 +36,9 @@ uint64_t vf_index_version(struct vf_index *index);
 /* ---- config ---- */
 int vf_index_config(struct vf_index *index, struct vf_config *out, struct vf_err *err);   /* a copy; vf_config_free it */
 int vf_index_configure(struct vf_index *index, struct vf_span text, struct vf_err *err);
+/* When it was last changed, or what was set since; 0: never. */
+int vf_index_config_mtime(struct vf_index *index, int64_t *mtime_ns, struct vf_err *err);
+int vf_index_set_config_mtime(struct vf_index *index, int64_t mtime_ns, struct vf_err *err);
 
 /* ---- writing ----
  * A batch is prepared without any lock: records are checked and encoded as they are added. Applying it is one transaction, all or nothing; of equal

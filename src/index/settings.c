@@ -108,13 +108,24 @@ static int check_frozen(struct vf_change *change, const struct vf_config *from, 
 	return rc;
 }
 
-static int put_config(struct vf_txn *txn, const struct vf_config *config, struct vf_err *err)
+#define META_CONFIG_MTIME "config_mtime"
+
+static int put_mtime(struct vf_txn *txn, int64_t mtime_ns, struct vf_err *err)
+{
+	uint8_t bytes[8];
+
+	vf_store_u64(bytes, (uint64_t)mtime_ns);
+	return vf_put(txn, VF_T_META, vf_span_str(META_CONFIG_MTIME), vf_span(bytes, sizeof bytes), err);
+}
+
+static int put_config(struct vf_txn *txn, const struct vf_config *config, int64_t now_ns, struct vf_err *err)
 {
 	struct vf_buf text = VF_BUF_INIT;
-	int rc = vf_config_render(config, &text, err);
+	int rc;
 
-	if (rc == 0)
-		rc = vf_put(txn, VF_T_META, vf_span_str(VF_META_CONFIG), vf_buf_span(&text), err);
+	if ((rc = vf_config_render(config, &text, err)) == 0 &&
+	    (rc = vf_put(txn, VF_T_META, vf_span_str(VF_META_CONFIG), vf_buf_span(&text), err)) == 0)
+		rc = put_mtime(txn, now_ns, err);
 	vf_buf_free(&text);
 	return rc;
 }
@@ -133,7 +144,7 @@ static int write_config(struct vf_change *change, void *ctx, struct vf_err *err)
 	vf_change_holds_config(change);
 	c->new_recall = from->recall != c->config.recall;
 	c->reshaped = from->dim != c->config.dim || from->metric != c->config.metric || from->m != c->config.m;
-	if ((rc = put_config(change->txn, &c->config, err)) == 0 && records && !same_fields(from, &c->config))
+	if ((rc = put_config(change->txn, &c->config, change->now_ns, err)) == 0 && records && !same_fields(from, &c->config))
 		rc = vf_change_reindex(change, from, &c->config, err);
 	return rc;
 }
@@ -165,4 +176,31 @@ int vf_index_configure(struct vf_index *index, struct vf_span text, struct vf_er
 	int rc = vf_change_commit(index, &kind, err);
 	vf_config_free(&c.config);
 	return rc;
+}
+
+/* ---- when it was changed ---- */
+
+int vf_index_config_mtime(struct vf_index *index, int64_t *mtime_ns, struct vf_err *err)
+{
+	struct vf_txn *txn = NULL;
+	struct vf_span bytes;
+	int rc = vf_txn_read(index->store, &txn, err);
+
+	*mtime_ns = 0;
+	if (rc == 0 && (rc = vf_get(txn, VF_T_META, vf_span_str(META_CONFIG_MTIME), &bytes, err)) == 0 && bytes.len == 8)
+		*mtime_ns = (int64_t)vf_load_u64(bytes.data);
+	vf_txn_end(&txn);
+	return rc < 0 ? rc : 0;
+}
+
+static int write_mtime(void *ctx, struct vf_txn *txn, struct vf_err *err)
+{
+	return put_mtime(txn, *(const int64_t *)ctx, err);
+}
+
+int vf_index_set_config_mtime(struct vf_index *index, int64_t mtime_ns, struct vf_err *err)
+{
+	struct vf_job job = { .write = write_mtime, .ctx = &mtime_ns };
+
+	return vf_index_commit(index, &job, err);
 }
