@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* audit.c - every invariant of an index on disk, of a directory that nobody has open. Says what, where and the bound; changes nothing.
+/* audit.c - every invariant of an index on disk, of a directory that nobody has open. Says what, where and the bound; changes
+ * nothing.
  *
- * Postings are compared with what the records say by a sum of hashes over all (term, slot) pairs, which costs no memory; only when the sums
- * differ are they counted term by term, to say which. */
+ * Postings are compared with what the records say by a sum of hashes over all (term, slot) pairs, which costs no memory; only
+ * when the sums differ are they counted term by term, to say which. */
 #include <errno.h>
 #include <roaring/roaring.h>
 #include <stdarg.h>
@@ -96,7 +97,8 @@ static void check_inos(struct audit *a)
 /* ---- every row of a table ---- */
 
 static int each_row(struct audit *a, enum vf_table table,
-                    int (*check)(struct audit *a, struct vf_span key, struct vf_span value, struct vf_err *err), struct vf_err *err)
+                    int (*check)(struct audit *a, struct vf_span key, struct vf_span value, struct vf_err *err),
+                    struct vf_err *err)
 {
 	struct vf_scan *scan = NULL;
 	struct vf_span key, value;
@@ -124,7 +126,8 @@ static int check_key(struct audit *a, struct vf_span name, struct vf_span value,
 	if (rc)
 		return judge(a, rc, &why, what, err);
 	if (!vf_span_equal(vf_key_row_name(record.key, right_name), name))
-		find_fault(a, "%s: the record with its serial %llu has the key %.*s", what, (unsigned long long)row.serial, VF_SPAN_ARG(record.key));
+		find_fault(a, "%s: the record with its serial %llu has the key %.*s", what, (unsigned long long)row.serial,
+		           VF_SPAN_ARG(record.key));
 	if (record.ino != row.ino)
 		find_fault(a, "%s: inode number %llu, its record has %llu", what, (unsigned long long)row.ino, (unsigned long long)record.ino);
 	a->unlisted += vf_key_unlisted(record.key);
@@ -202,7 +205,8 @@ static int check_vector_row(struct audit *a, struct vf_span key, struct vf_span 
 	int rc = vf_get(a->txn, VF_T_RECORDS, key, &record, err);
 
 	if (rc == 1)
-		find_fault(a, "vector with serial %llu, %zu bytes: there is no such record", (unsigned long long)vf_load_u64(key.data), value.len);
+		find_fault(a, "vector with serial %llu, %zu bytes: there is no such record", (unsigned long long)vf_load_u64(key.data),
+		           value.len);
 	return rc < 0 ? rc : 0;
 }
 

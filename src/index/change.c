@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* change.c - the steps of a change: rows put and deleted, terms gathered, slots taken. Spans that came from the transaction die at the
- * next put, so each step first gathers what it needs of the old record and then puts. */
+/* change.c - the steps of a change: rows put and deleted, terms gathered, slots taken. Spans that came from the transaction die
+ * at the next put, so each step first gathers what it needs of the old record and then puts. */
 #include "change.h"
 
 #include <errno.h>
@@ -22,8 +22,8 @@ bool vf_key_unlisted(struct vf_span key)
 
 #define TERMS_BYTES_MAX (32u << 20)
 
-/* Terms are gathered, so that a row of postings is written once for all records; but not without bound. Nothing that the transaction lent may be
- * needed afterwards. */
+/* Terms are gathered, so that a row of postings is written once for all records; but not without bound. Nothing that the
+ * transaction lent may be needed afterwards. */
 static int relieve(struct vf_change *change, struct vf_err *err)
 {
 	return vf_postings_change_bytes(change->postings) < TERMS_BYTES_MAX ? 0 : vf_postings_write(change->postings, change->txn, err);
@@ -96,7 +96,8 @@ static int delete_key_row(struct vf_change *change, struct vf_span key, struct v
 	return rc < 0 ? rc : 0;
 }
 
-static int put_record_row(struct vf_change *change, uint64_t serial, const struct vf_record_row *row, bool append, struct vf_err *err)
+static int put_record_row(struct vf_change *change, uint64_t serial, const struct vf_record_row *row, bool append,
+                          struct vf_err *err)
 {
 	void *p;
 	int rc = vf_reserve_u64(change->txn, VF_T_RECORDS, serial, vf_record_row_size(row), append, &p, err);
@@ -155,10 +156,10 @@ static int insert(struct vf_change *change, const struct vf_put *put, uint64_t i
 	return put_key_row(change, put->key, &key_row, err);
 }
 
-/* The vector stays, with its serial, its slot and its links. `key` and `metadata` are not the transaction's. The version names the bytes of the
- * record: it stays when they do. */
-static int rewrite(struct vf_change *change, const struct found *old, struct vf_span key, struct vf_span metadata, int64_t mtime_ns,
-                   struct vf_err *err)
+/* The vector stays, with its serial, its slot and its links. `key` and `metadata` are not the transaction's. The version names
+ * the bytes of the record: it stays when they do. */
+static int rewrite(struct vf_change *change, const struct found *old, struct vf_span key, struct vf_span metadata,
+                   int64_t mtime_ns, struct vf_err *err)
 {
 	struct vf_record_row row = old->record;
 	bool same_metadata = vf_span_equal(old->record.metadata, metadata);
@@ -243,7 +244,8 @@ int vf_change_remove(struct vf_change *change, struct vf_span key, struct vf_err
 	return remove_found(change, key, &old, err);
 }
 
-static int update_found(struct vf_change *change, struct vf_span key, const struct found *old, const struct vf_update *update, struct vf_err *err)
+static int update_found(struct vf_change *change, struct vf_span key, const struct found *old, const struct vf_update *update,
+                        struct vf_err *err)
 {
 	struct vf_field_rule rule = vf_config_rule(&change->settings->config);
 	struct vf_buf metadata = VF_BUF_INIT;
@@ -335,7 +337,8 @@ static int look_up_slot(struct vf_change *change, uint32_t slot, struct found *o
 }
 
 /* The matches as words: evaluated whole before the first of them is changed. */
-static int matches_of(struct vf_change *change, const struct vf_filter *filter, uint64_t **words, size_t *nwords, struct vf_err *err)
+static int matches_of(struct vf_change *change, const struct vf_filter *filter, uint64_t **words, size_t *nwords,
+                      struct vf_err *err)
 {
 	struct vf_postings_reader reader;
 	vf_bitmap *matches = NULL;
@@ -364,8 +367,8 @@ static int change_slot(struct vf_change *change, uint32_t slot, const struct vf_
 	return update ? update_found(change, key, &old, update, err) : remove_found(change, key, &old, err);
 }
 
-static int change_matches(struct vf_change *change, const struct vf_filter *filter, const struct vf_update *update, uint64_t *done,
-                          struct vf_err *err)
+static int change_matches(struct vf_change *change, const struct vf_filter *filter, const struct vf_update *update,
+                          uint64_t *done, struct vf_err *err)
 {
 	uint64_t *words = NULL;
 	size_t nwords = 0;
@@ -394,7 +397,8 @@ int vf_change_update_matches(struct vf_change *change, const struct vf_update *u
 
 #define REINDEX_STRIDE 16384u   /* records whose terms are gathered before they are written */
 
-static int reindex_row(struct vf_change *change, struct vf_span bytes, const struct vf_config *from, const struct vf_config *to, struct vf_err *err)
+static int reindex_row(struct vf_change *change, struct vf_span bytes, const struct vf_config *from, const struct vf_config *to,
+                       struct vf_err *err)
 {
 	struct vf_record_row row;
 	int rc;
@@ -406,7 +410,8 @@ static int reindex_row(struct vf_change *change, struct vf_span bytes, const str
 }
 
 /* Gathers from *serial on; 1 when it came to the end, 0 when there is more from *serial on. */
-static int reindex_stride(struct vf_change *change, uint64_t *serial, const struct vf_config *from, const struct vf_config *to, struct vf_err *err)
+static int reindex_stride(struct vf_change *change, uint64_t *serial, const struct vf_config *from, const struct vf_config *to,
+                          struct vf_err *err)
 {
 	struct vf_scan *scan = NULL;
 	struct vf_span key, bytes;

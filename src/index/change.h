@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* change.h - changing records inside one write transaction, and letting memory follow once it is on disk.
  *
- * A change is one job of a group commit. Its `write` puts rows and gathers what the graph has to be told; when the transaction is on
- * disk, and only then, the graph is told, in the same order. An attempt may be repeated: whatever an attempt left is taken back at the
- * start of the next. */
+ * A change is one job of a group commit. Its `write` puts rows and gathers what the graph has to be told; when the transaction
+ * is on disk, and only then, the graph is told, in the same order. An attempt may be repeated: whatever an attempt left is
+ * taken back at the start of the next. */
 #ifndef VECFS_INDEX_CHANGE_H
 #define VECFS_INDEX_CHANGE_H
 

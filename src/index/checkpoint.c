@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* checkpoint.c - the work of the linker threads on one index: link, sweep, write changed chunks to disk, measure.
  *
- * A checkpoint is a saving of time, not of truth: chunks name the serials of their slots, so an old one is harmless, and what is in
- * none is linked again after the next start. Chunks are written in transactions of a few MiB, so that writers come in between. */
+ * A checkpoint is a saving of time, not of truth: chunks name the serials of their slots, so an old one is harmless, and what
+ * is in none is linked again after the next start. Chunks are written in transactions of a few MiB, so that writers come in
+ * between. */
 #include <errno.h>
 #include <stdlib.h>
 #include <xxhash.h>
@@ -71,7 +72,8 @@ static int dump_chunk(struct chunk_write *w, struct vf_graph *graph, uint32_t ch
 	int rc;
 
 	if ((rc = room_for_row(w, err)) || (rc = vf_buf_put(&w->codes, no_sum, sizeof no_sum, err)) ||
-	    (rc = vf_buf_put(&w->links, no_sum, sizeof no_sum, err)) || (rc = vf_graph_chunk_dump(graph, chunk, &w->codes, &w->links, err)))
+	    (rc = vf_buf_put(&w->links, no_sum, sizeof no_sum, err)) ||
+	    (rc = vf_graph_chunk_dump(graph, chunk, &w->codes, &w->links, err)))
 		return rc;
 	row.codes_len = w->codes.len - row.codes;
 	row.links_len = w->links.len - row.links;

@@ -21,7 +21,8 @@ static int put_npy_head(struct export *e, uint64_t rows, struct vf_err *err)
 {
 	char dict[128];
 	uint8_t head[256] = "\x93NUMPY\x01";
-	int len = snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %u), }", (unsigned long long)rows, e->dim);
+	int len = snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %u), }",
+	                   (unsigned long long)rows, e->dim);
 	size_t size = (10 + (size_t)len + 1 + NPY_ALIGN - 1) / NPY_ALIGN * NPY_ALIGN;
 
 	head[8] = (uint8_t)(size - 10);
@@ -32,7 +33,8 @@ static int put_npy_head(struct export *e, uint64_t rows, struct vf_err *err)
 	return vf_spool_put(e->out, head, size, err);
 }
 
-static int put_record(struct export *e, const struct vf_record_row *row, struct vf_span vector, enum vf_format format, struct vf_err *err)
+static int put_record(struct export *e, const struct vf_record_row *row, struct vf_span vector, enum vf_format format,
+                      struct vf_err *err)
 {
 	struct vf_record record = { .key = row->key, .vector = e->vector, .dim = row->dim, .metadata = row->metadata };
 

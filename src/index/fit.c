@@ -39,7 +39,8 @@ static int sample_stored(struct sample *sample, struct vf_txn *txn, uint64_t str
 	int rc = vf_scan_open_u64(txn, VF_T_SLOTS, 0, &scan, err);
 
 	for (uint64_t i = 0; rc == 0 && (rc = vf_scan_step(scan, &key, &value, err)) == 0; i++)
-		if (i % stride == 0 && value.len == 8 && (rc = vf_vector_of_serial(txn, vf_load_u64(value.data), sample->dim, &vector, err)) == 0)
+		if (i % stride == 0 && value.len == 8 &&
+		    (rc = vf_vector_of_serial(txn, vf_load_u64(value.data), sample->dim, &vector, err)) == 0)
 			sample_add(sample, vector.data);
 	vf_scan_close(&scan);
 	return rc < 0 ? rc : 0;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* index_internal.h - what the files of src/index/ share: the index in memory, its rows on disk, and who may touch what.
  *
- * Files: index.c (open, close, names, version), settings.c (config), rows.c (rows <-> bytes), batch.c (prepare), commit.c (write
- * transactions), read.c (get, stat, list), postings.c (filter terms <-> roaring containers), ask.c (a question, from plan to
- * answer), plan.c (which way), rank.c (candidates -> exact order), select.c (questions without a vector), near.c, export.c, saved.c,
- * memory.c (the graph: load, grow, swap, checkpoint), linkers.c (threads), effort.c (ef that reaches recall), stats.c, audit.c.
+ * Files: index.c (open, close, names, version), settings.c (config), rows.c (rows <-> bytes); writing: batch.c (prepare), change.c
+ * (the steps), commit.c (a change from its turn to its end), postings.c, posting_row.c, posting_reader.c (filter terms <-> roaring
+ * containers), saved.c; reading: read.c (get, stat, list), export.c, and the answering of questions, whose files ask_internal.h
+ * lists; the graph: memory.c (load, grow, swap), fit.c (the quantizer), checkpoint.c, rebuild.c, linkers.c (threads); looking after
+ * it: stats.c, audit.c, compact.c.
  *
  * Order of locks: store's writer > graph_lock > the small mutexes. Nothing is locked while waiting for a commit. */
 #ifndef VECFS_INDEX_INTERNAL_H
@@ -36,15 +37,16 @@ struct vf_index {
 	struct vf_settings *settings;
 
 	_Atomic uint64_t version;
-	/* What a question with a filter holds its snapshot against: serials below were told to the graph; how many slots have died since the start
-	 * (counted before the graph is told). */
+	/* What a question with a filter holds its snapshot against: serials below were told to the graph; how many slots have died
+	 * since the start (counted before the graph is told). */
 	_Atomic uint64_t published_serial, deaths;
-	/* The same, counted after the graph was told. While the two are equal and stay so, no record is between its old and its new slot. */
+	/* The same, counted after the graph was told. While the two are equal and stay so, no record is between its old and its new
+	 * slot. */
 	_Atomic uint64_t deaths_told;
 
-	/* The graph: NULL until first needed. A holder of graph_lock (shared) may use it and the pointer stays; it is loaded, swapped or
-	 * dropped under the exclusive lock only, and only in the committer's turn: the committer itself needs no lock to use it. The lock
-	 * prefers writers, so a thread that holds it shared must not take it again. */
+	/* The graph: NULL until first needed. A holder of graph_lock (shared) may use it and the pointer stays; it is loaded, swapped
+	 * or dropped under the exclusive lock only, and only in the committer's turn: the committer itself needs no lock to use it.
+	 * The lock prefers writers, so a thread that holds it shared must not take it again. */
 	pthread_rwlock_t graph_lock;
 	struct vf_graph *graph;
 	struct vf_graph_keeper *keeper;    /* memory.c: checkpoint state, load progress */
@@ -120,7 +122,8 @@ void vf_key_row_encode(const struct vf_key_row *row, uint8_t out[16]);
 int vf_key_row_decode(struct vf_span bytes, struct vf_key_row *out, struct vf_err *err);
 size_t vf_record_row_size(const struct vf_record_row *row);
 void vf_record_row_encode(const struct vf_record_row *row, uint8_t *out);           /* its own XXH3-64 first */
-int vf_record_row_decode(struct vf_span bytes, struct vf_record_row *out, struct vf_err *err);   /* EIO when the sum does not hold */
+int vf_record_row_decode(struct vf_span bytes, struct vf_record_row *out,
+                         struct vf_err *err);   /* EIO when the sum does not hold */
 uint64_t vf_vector_sum(const void *vector, size_t bytes);
 /* The rows of a key or a serial in a transaction: 0, 1 not there, negative. */
 int vf_row_of_key(struct vf_txn *txn, struct vf_span key, struct vf_key_row *out, struct vf_err *err);
@@ -129,7 +132,8 @@ int vf_row_of_serial(struct vf_txn *txn, uint64_t serial, struct vf_record_row *
 int vf_vector_of_serial(struct vf_txn *txn, uint64_t serial, uint32_t dim, struct vf_span *out, struct vf_err *err);
 
 /* read.c: the vector of a record, lent, its checksum verified; EIO with the key. */
-int vf_vector_checked(struct vf_txn *txn, uint64_t serial, const struct vf_record_row *row, struct vf_span *vector, struct vf_err *err);
+int vf_vector_checked(struct vf_txn *txn, uint64_t serial, const struct vf_record_row *row, struct vf_span *vector,
+                      struct vf_err *err);
 
 /* ---- saved.c ---- */
 /* EIO when the checksum of the row of a saved question does not hold; its inode number. */
@@ -143,8 +147,10 @@ void vf_postings_change_free(struct vf_postings_change **change);
 int vf_postings_add(struct vf_postings_change *change, struct vf_span term, uint32_t slot, struct vf_err *err);
 int vf_postings_remove(struct vf_postings_change *change, struct vf_span term, uint32_t slot, struct vf_err *err);
 /* All terms of a record's canonical metadata. */
-int vf_postings_add_record(struct vf_postings_change *change, struct vf_span metadata, const struct vf_config *config, uint32_t slot, struct vf_err *err);
-int vf_postings_remove_record(struct vf_postings_change *change, struct vf_span metadata, const struct vf_config *config, uint32_t slot, struct vf_err *err);
+int vf_postings_add_record(struct vf_postings_change *change, struct vf_span metadata, const struct vf_config *config,
+                           uint32_t slot, struct vf_err *err);
+int vf_postings_remove_record(struct vf_postings_change *change, struct vf_span metadata, const struct vf_config *config,
+                              uint32_t slot, struct vf_err *err);
 /* What it holds, in bytes of memory: a change of many records is written now and then, or it grows with them. */
 size_t vf_postings_change_bytes(const struct vf_postings_change *change);
 /* Writes what was gathered (sorted; later changes of the same pair win) and empties it. */
@@ -156,19 +162,21 @@ void vf_postings_reader_init(struct vf_postings_reader *reader, struct vf_txn *t
 /* ---- memory.c ---- */
 int vf_keeper_new(struct vf_graph_keeper **out, struct vf_err *err);
 void vf_keeper_free(struct vf_graph_keeper **keeper);
-/* The graph, loaded when it was not, with graph_lock held shared: vf_graph_release when done. NULL, and the lock held all the same, while the
- * index has no dimension. Not to be nested. On failure nothing is held. */
+/* The graph, loaded when it was not, with graph_lock held shared: vf_graph_release when done. NULL, and the lock held all the
+ * same, while the index has no dimension. Not to be nested. On failure nothing is held. */
 int vf_graph_hold(struct vf_index *index, struct vf_graph **out, struct vf_err *err);
 void vf_graph_release(struct vf_index *index);
 /* True when the graph is small enough that a scan of exact float32 codes answers (no links are made). */
 bool vf_graph_is_flat(const struct vf_graph *graph);
-/* In the committer's turn: loads the graph, as `txn` sees the index, when it is not. Nothing that changes slots may be in flight. */
+/* In the committer's turn: loads the graph, as `txn` sees the index, when it is not. Nothing that changes slots may be in
+ * flight. */
 int vf_memory_load(struct vf_index *index, struct vf_txn *txn, struct vf_err *err);
-/* In the committer's turn, before up to `coming` vectors are added: when they make the graph too large to be flat, it is made a linked one.
- * `vector` gives the i-th of them (NULL: it is none), for the quantizer to be fitted to. */
+/* In the committer's turn, before up to `coming` vectors are added: when they make the graph too large to be flat, it is made a
+ * linked one. `vector` gives the i-th of them (NULL: it is none), for the quantizer to be fitted to. */
 int vf_memory_make_room(struct vf_index *index, struct vf_txn *txn, uint64_t coming,
                         const float *(*vector)(void *ctx, uint64_t i), void *ctx, struct vf_err *err);
-/* Called by the committer when nothing is in flight any more: drops a broken graph, grows a flat one into a linked one, wakes the linkers. */
+/* Called by the committer when nothing is in flight any more: drops a broken graph, grows a flat one into a linked one, wakes
+ * the linkers. */
 void vf_memory_published(struct vf_index *index);
 /* The effort is measured again, since what it has to reach has changed. */
 void vf_memory_measure_again(struct vf_index *index);
@@ -187,8 +195,10 @@ void vf_linkers_forget(struct vf_linkers *linkers, struct vf_index *index);
 
 /* ---- effort.c ---- */
 /* The ef for a question: its own, or the smallest known to reach its recall (or else the config's) for top_k neighbours. */
-uint32_t vf_effort_for(struct vf_index *index, const struct vf_config *config, const struct vf_question *question, uint64_t top_k);
-/* Called by a linker thread when linking has come to rest: sampled vectors asked exactly and through the graph. 1: the index is being closed. */
+uint32_t vf_effort_for(struct vf_index *index, const struct vf_config *config, const struct vf_question *question,
+                       uint64_t top_k);
+/* Called by a linker thread when linking has come to rest: sampled vectors asked exactly and through the graph. 1: the index is
+ * being closed. */
 int vf_effort_measure(struct vf_index *index, struct vf_err *err);
 
 /* ---- commit.c ---- */

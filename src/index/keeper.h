@@ -40,12 +40,13 @@ int vf_graph_make(struct vf_index *index, struct vf_txn *txn, const struct vf_co
 /* ---- checkpoint.c ---- */
 /* Links pending slots for some milliseconds: 1 when more wait, 0 when none, or negative. */
 int vf_link_slice(struct vf_index *index, struct vf_err *err);
-/* Writes all chunks of a graph that is not the index's yet in place of those on disk; then no others are written until it is. chores is held.
- * 1: the index's own graph was changed for another meanwhile. */
+/* Writes all chunks of a graph that is not the index's yet in place of those on disk; then no others are written until it is.
+ * chores is held. 1: the index's own graph was changed for another meanwhile. */
 int vf_checkpoint_other(struct vf_index *index, struct vf_graph *graph, struct vf_err *err);
 
 /* ---- rebuild.c ---- */
-/* Builds the graph anew when it has become a poor one: in the background, beside the one in use. Called by one linker thread, at rest. */
+/* Builds the graph anew when it has become a poor one: in the background, beside the one in use. Called by one linker thread,
+ * at rest. */
 void vf_rebuild_when_due(struct vf_index *index, uint64_t linked);
 
 /* ---- checkpoint.c ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* linkers.c - the threads that link, shared by all indexes of a process: they go round the indexes that have work, a slice at a time,
- * several at one index when the others rest. They run at a lower priority than who asks and writes. */
+/* linkers.c - the threads that link, shared by all indexes of a process: they go round the indexes that have work, a slice at a
+ * time, several at one index when the others rest. They run at a lower priority than who asks and writes. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* memory.c - the graph of an index: loaded from disk, grown from flat to linked, dropped.
  *
- * A small index has a flat graph: exact float32 codes that every question scans. Past FLAT_VECTORS_MAX vectors, or FLAT_BYTES_MAX
- * of them, a quantizer is fitted to a sample and the graph is made anew, with the same slots, to be linked. Few dimensions keep float
- * codes: bytes would save nothing there. */
+ * A small index has a flat graph: exact float32 codes that every question scans. Past FLAT_VECTORS_MAX vectors, or
+ * FLAT_BYTES_MAX of them, a quantizer is fitted to a sample and the graph is made anew, with the same slots, to be linked. Few
+ * dimensions keep float codes: bytes would save nothing there. */
 #include <errno.h>
 #include <stdlib.h>
 

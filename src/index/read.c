@@ -42,7 +42,8 @@ int vf_index_stat(struct vf_index *index, struct vf_span key, struct vf_record_s
 	return rc;
 }
 
-int vf_vector_checked(struct vf_txn *txn, uint64_t serial, const struct vf_record_row *row, struct vf_span *vector, struct vf_err *err)
+int vf_vector_checked(struct vf_txn *txn, uint64_t serial, const struct vf_record_row *row, struct vf_span *vector,
+                      struct vf_err *err)
 {
 	int rc = vf_vector_of_serial(txn, serial, row->dim, vector, err);
 
@@ -53,7 +54,8 @@ int vf_vector_checked(struct vf_txn *txn, uint64_t serial, const struct vf_recor
 	return rc < 0 ? vf_wrap(err, "record %.*s", VF_SPAN_ARG(row->key)) : 0;
 }
 
-static int copy_record(const struct vf_record_row *row, struct vf_span vector, struct vf_arena *arena, struct vf_record *out, struct vf_err *err)
+static int copy_record(const struct vf_record_row *row, struct vf_span vector, struct vf_arena *arena, struct vf_record *out,
+                       struct vf_err *err)
 {
 	struct vf_span key = vf_arena_copy(arena, row->key), metadata = vf_arena_copy(arena, row->metadata);
 	struct vf_span numbers = vf_arena_copy(arena, vector);
@@ -76,7 +78,8 @@ int vf_index_get(struct vf_index *index, struct vf_span key, struct vf_arena *ar
 	int rc;
 
 	if ((rc = vf_txn_read(index->store, &txn, err)) == 0 && (rc = find(txn, key, &serial, &row, err)) == 0 &&
-	    (rc = vf_vector_checked(txn, serial, &row, &vector, err)) == 0 && (rc = copy_record(&row, vector, arena, out, err)) == 0 && stat)
+	    (rc = vf_vector_checked(txn, serial, &row, &vector, err)) == 0 &&
+	    (rc = copy_record(&row, vector, arena, out, err)) == 0 && stat)
 		*stat = stat_of(&row);
 	vf_txn_end(&txn);
 	return rc;

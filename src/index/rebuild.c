@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* rebuild.c - a graph built anew, in the background, when the one in use has become poor: because the vectors are no longer like those
- * that its quantizer was fitted to, or because so many were removed that the effort for the promised recall is not enough.
+/* rebuild.c - a graph built anew, in the background, when the one in use has become poor: because the vectors are no longer
+ * like those that its quantizer was fitted to, or because so many were removed that the effort for the promised recall is not
+ * enough.
  *
- * The new graph is made of a snapshot, linked, and written to disk in place of the old one's chunks; then it is loaded as after a start,
- * in the committer's turn, with whatever was put and removed meanwhile. A crash at any moment finds chunks that belong together. */
+ * The new graph is made of a snapshot, linked, and written to disk in place of the old one's chunks; then it is loaded as after
+ * a start, in the committer's turn, with whatever was put and removed meanwhile. A crash at any moment finds chunks that belong
+ * together. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "keeper.h"
 
-/* How far a fresh fit may differ before codes lose too much: a wider step says that values are clipped, a narrower one that resolution is
- * wasted; the mean counts in steps, of 256 that there are. */
+/* How far a fresh fit may differ before codes lose too much: a wider step says that values are clipped, a narrower one that
+ * resolution is wasted; the mean counts in steps, of 256 that there are. */
 #define STEP_WIDER    1.25
 #define STEP_NARROWER 0.5
 #define MEAN_STEPS    32.0
@@ -63,7 +65,8 @@ static bool quantizer_is_poor(struct vf_index *index, const struct vf_config *co
 	return poor;
 }
 
-/* What was removed is repaired around; when that is half of the graph, and no effort reaches the promise, repairs were not enough. */
+/* What was removed is repaired around; when that is half of the graph, and no effort reaches the promise, repairs were not
+ * enough. */
 static bool links_are_poor(struct vf_index *index, const struct vf_config *config, uint64_t linked)
 {
 	double measured = atomic_load(&index->recall_measured);

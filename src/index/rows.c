@@ -5,7 +5,8 @@
 
 #include "index_internal.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "rows are little-endian, and so is every machine that this is built for");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, 
+               "rows are little-endian, and so is every machine that this is built for");
 
 #define KEY_ROW_BYTES      16u
 #define RECORD_HEAD_BYTES  64u

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* saved.c - saved questions: small files, kept as they were written. A row: XXH3-64 of what follows, inode number, version, mtime, bytes. */
+/* saved.c - saved questions: small files, kept as they were written. A row: XXH3-64 of what follows, inode number, version,
+ * mtime, bytes. */
 #include <errno.h>
 #include <xxhash.h>
 
@@ -66,7 +67,8 @@ static int put_row(struct vf_txn *txn, const char *name, const struct saved_row 
 	vf_store_u64(head + 8, saved->stat.ino);
 	vf_store_u64(head + 16, saved->stat.version);
 	vf_store_u64(head + 24, (uint64_t)saved->stat.mtime_ns);
-	if ((rc = vf_buf_put(&row, head, sizeof head, err)) == 0 && (rc = vf_buf_put(&row, saved->bytes.data, saved->bytes.len, err)) == 0) {
+	if ((rc = vf_buf_put(&row, head, sizeof head, err)) == 0 &&
+	    (rc = vf_buf_put(&row, saved->bytes.data, saved->bytes.len, err)) == 0) {
 		vf_store_u64(row.data, XXH3_64bits(row.data + 8, row.len - 8));
 		rc = vf_put(txn, VF_T_QUESTIONS, vf_span_str(name), vf_buf_span(&row), err);
 	}
@@ -280,8 +282,8 @@ static bool emit_page(const struct page *page, int (*emit)(void *ctx, const char
 	return true;
 }
 
-int vf_index_saved_list(struct vf_index *index, const char *after, int (*emit)(void *ctx, const char *name, uint64_t ino), void *ctx,
-                        struct vf_err *err)
+int vf_index_saved_list(struct vf_index *index, const char *after, int (*emit)(void *ctx, const char *name, uint64_t ino),
+                        void *ctx, struct vf_err *err)
 {
 	struct page page = { .names = VF_BUF_INIT };
 	int rc = 0;

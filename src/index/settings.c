@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* settings.c - the config of an index: kept as its text in the meta table, and in memory as an immutable copy with a count of users. */
+/* settings.c - the config of an index: kept as its text in the meta table, and in memory as an immutable copy with a count of
+ * users. */
 #include <errno.h>
 #include <stdlib.h>
 #include <syslog.h>
@@ -99,7 +100,8 @@ static bool same_fields(const struct vf_config *a, const struct vf_config *b)
 	return vf_span_equal(vf_buf_span(&a->non_filterable), vf_buf_span(&b->non_filterable));
 }
 
-static int check_frozen(struct vf_change *change, const struct vf_config *from, const struct vf_config *to, uint64_t *records, struct vf_err *err)
+static int check_frozen(struct vf_change *change, const struct vf_config *from, const struct vf_config *to, uint64_t *records,
+                        struct vf_err *err)
 {
 	int rc = vf_count(change->txn, VF_T_KEYS, records, err);
 

@@ -85,16 +85,19 @@ static int put_line(struct vf_buf *out, const char *name, uint64_t value, struct
 	return vf_buf_printf(out, err, "%s %llu\n", name, (unsigned long long)value);
 }
 
-static int print_config(struct vf_index *index, const struct vf_config *config, const struct facts *facts, struct vf_buf *out, struct vf_err *err)
+static int print_config(struct vf_index *index, const struct vf_config *config, const struct facts *facts, struct vf_buf *out,
+                        struct vf_err *err)
 {
 	char recall[32];
 
 	print_recall(recall, atomic_load(&index->recall_measured));
-	return vf_buf_printf(out, err, "dimension %u\nmetric %s\ncode %s\ntop_k %u\nef %u\nrecall_target %g\nrecall_measured %s\n", config->dim,
-	                     vf_metric_name(config->metric), facts->code, config->top_k, atomic_load(&index->ef), config->recall, recall);
+	return vf_buf_printf(out, err, "dimension %u\nmetric %s\ncode %s\ntop_k %u\nef %u\nrecall_target %g\nrecall_measured %s\n",
+	                     config->dim, vf_metric_name(config->metric), facts->code, config->top_k, atomic_load(&index->ef),
+	                     config->recall, recall);
 }
 
-static int print(struct vf_index *index, const struct vf_config *config, const struct facts *f, struct vf_buf *out, struct vf_err *err)
+static int print(struct vf_index *index, const struct vf_config *config, const struct facts *f, struct vf_buf *out,
+                 struct vf_err *err)
 {
 	char checkpoint[40], loaded[16];
 	int rc;
@@ -106,7 +109,8 @@ static int print(struct vf_index *index, const struct vf_config *config, const s
 	    (rc = print_config(index, config, f, out, err)) ||
 	    (rc = put_line(out, "unlisted_keys", atomic_load(&index->unlisted_keys), err)) ||
 	    (rc = put_line(out, "saved_questions", f->questions, err)) || (rc = put_line(out, "memory_bytes", f->counts.bytes, err)) ||
-	    (rc = put_line(out, "file_bytes", f->usage.file_bytes, err)) || (rc = put_line(out, "live_bytes", f->usage.live_bytes, err)) ||
+	    (rc = put_line(out, "file_bytes", f->usage.file_bytes, err)) ||
+	    (rc = put_line(out, "live_bytes", f->usage.live_bytes, err)) ||
 	    (rc = put_line(out, "free_bytes", f->usage.free_bytes, err)) ||
 	    (rc = vf_buf_printf(out, err, "last_checkpoint %s\nloaded %s\n", checkpoint, loaded)))
 		return rc;
