@@ -299,7 +299,7 @@ static int execute(struct parser_context *parser, struct vf_span bytes, size_t *
 
 	do {
 		/* Within an item: all of it. */
-		size_t ahead = STEP_BYTES + (parser->cs == MSGPACK_CS_HEADER ? 0 : parser->trail);
+		size_t ahead = STEP_BYTES + (parser->cs == MSGPACK_CS_HEADER ? 0 : (size_t)parser->trail);
 		stop = bytes.len - *at < ahead ? bytes.len : *at + ahead;
 		code = parser_execute(parser, (const char *)bytes.data, stop, at);
 		if (code == MSGPACK_UNPACK_CONTINUE)
