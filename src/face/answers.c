@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* answers/: for every question NAME in queries/ what it asks for, now. NAME.json is listed; NAME.msgpack exists when asked for. */
+/* answers/: for every question NAME in queries/ what it asks for, now. NAME.json is listed; NAME.msgpack exists when asked for. What is written here
+ * changes nothing: a copy of an index that is restored brings its answers along. */
 #include "face_internal.h"
 
 #include <errno.h>
@@ -47,7 +48,11 @@ static int answers_lookup(struct vf_call *call, struct vf_node *dir, const char 
 	enum vf_row_id row;
 	struct vf_saved saved;
 
-	if (!stem_of(name, stem, &row))
+	if (strlen(name) > VF_FILE_NAME_BYTES_MAX)
+		return -ENAMETOOLONG;
+	if (vf_name_is_scratch(name))
+		return vf_scratch_lookup(call, dir, name, out);
+	if (!stem_of(name, stem, &row) || vf_is_hidden(call->face, row, dir->site, vf_span_str(name)))
 		return -ENOENT;
 	int rc = vf_call_hold(call, dir->site);
 	if (rc || (rc = saved_of(call, stem, row, question, &saved)))
@@ -82,6 +87,8 @@ static int emit_answer(void *ctx, const char *name, uint64_t ino)
 	/* Of two questions with one stem the answer is listed once. */
 	if (row == VF_ROW_ANSWER_MSGPACK && vf_index_saved_stat(a->call->index, json, &twin, &a->call->err) == 0)
 		return 0;
+	if (vf_is_hidden(a->call->face, VF_ROW_ANSWER, a->dir->site, vf_span_str(json)))
+		return 0;
 	uint64_t number = vf_ino_hash(&vf_tree[VF_ROW_ANSWER], a->dir->site, vf_span_str(json));
 	if (!vf_dir_add(a->list, vf_span_str(json), number, S_IFREG))
 		a->rc = vf_oom(&a->call->err);
@@ -91,22 +98,68 @@ static int emit_answer(void *ctx, const char *name, uint64_t ino)
 static int answers_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
 {
 	struct answer_list a = { call, dir, list, 0 };
+
+	if (list->phase == 1) {
+		list->end = true;
+		return vf_scratch_list(call, dir, list);
+	}
 	int rc = vf_call_hold(call, dir->site);
 
 	if (rc == 0)
 		rc = vf_index_saved_list(call->index, list->after.len ? (char *)list->after.data : NULL, emit_answer, &a, &call->err);
-	list->end = !vf_dir_full(list);
+	if (!vf_dir_full(list))
+		list->phase = 1;
 	return rc < 0 ? rc : a.rc;
+}
+
+/* A file without a name, in which nothing is kept: its question may come later. */
+static int create_answer(struct vf_call *call, struct vf_node *dir, const char *name, enum vf_row_id row, int flags, struct vf_node **node,
+                         struct vf_handle **handle)
+{
+	struct vf_found found = { .row = &vf_tree[row], .site = vf_site_use(call->face, dir->site), .name = vf_span_str(name) };
+
+	found.ino = vf_ino_hash(found.row, found.site, found.name);
+	vf_show(call->face, row, dir->site, found.name);
+	int rc = vf_node_settle(call, &found, node);
+	if (rc)
+		return rc;
+	(*node)->pending = true;
+	rc = vf_restorable_open(call, *node, flags, handle);
+	if (rc)
+		vf_node_forget(call->face, *node, 1);
+	return rc;
+}
+
+static int answers_create(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode, int flags, struct vf_node **node,
+                          struct vf_handle **handle)
+{
+	char stem[STEM_MAX];
+	enum vf_row_id row;
+
+	if (vf_name_is_scratch(name))
+		return vf_scratch_create(call, dir, name, mode, flags, node, handle);
+	if (stem_of(name, stem, &row))
+		return create_answer(call, dir, name, row, flags, node, handle);
+	return vf_fail(&call->err, EINVAL, "answers/ has NAME.json for every question in queries/, and temporary files; not '%s'", name);
 }
 
 /* Accepted, for rm -r: the answer is there as long as its question is. */
 static int answers_unlink(struct vf_call *call, struct vf_node *dir, const char *name)
 {
-	(void)call, (void)dir, (void)name;
+	char stem[STEM_MAX];
+	enum vf_row_id row;
+
+	if (vf_name_is_scratch(name))
+		return vf_scratch_unlink(call, dir, name);
+	if (!stem_of(name, stem, &row))
+		return -ENOENT;
+	vf_hide(call->face, row, dir->site, vf_span_str(name));
 	return 0;
 }
 
-const struct vf_dir_ops vf_answers_dir = { .lookup = answers_lookup, .list = answers_list, .unlink = answers_unlink };
+const struct vf_dir_ops vf_answers_dir = {
+	.lookup = answers_lookup, .list = answers_list, .create = answers_create, .unlink = answers_unlink,
+};
 
 /* ---- the answer itself ---- */
 
@@ -156,4 +209,6 @@ static int answer_render(struct vf_call *call, struct vf_site *site, struct vf_s
 	return rc;
 }
 
-const struct vf_file_ops vf_answer_file = { .open = vf_computed_open, .render = answer_render };
+const struct vf_file_ops vf_answer_file = {
+	.open = vf_restorable_open, .render = answer_render, .truncate = vf_restorable_truncate,
+};

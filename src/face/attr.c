@@ -169,6 +169,8 @@ int vf_node_set_attr(struct vf_call *call, struct vf_node *node, struct vf_handl
 		return set_dir(call, node, attr, to_set);
 	if (node->scratch)
 		return set_scratch(node->scratch, attr, to_set);
+	if ((to_set & SETS_TIME) && row == VF_ROW_VECTORS)
+		node->site->changed_ns = time_of(attr, to_set);
 	if ((to_set & SETS_TIME) && node->row->file && node->row->file->touch)
 		return node->row->file->touch(call, node, time_of(attr, to_set));
 	return 0;

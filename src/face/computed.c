@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Files that are computed when they are looked up: stats, errors, exports, metrics. They are read, never written. */
+/* Files that are computed when they are looked up: stats, errors, exports, metrics. They are read; what is written to them changes nothing. */
 #include "face_internal.h"
 
 #include <errno.h>
@@ -74,6 +74,26 @@ int vf_computed_open(struct vf_call *call, struct vf_node *node, int flags, stru
 	return vf_snapshot_open(call, node, flags, rendering, out);
 }
 
+int vf_restorable_open(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
+{
+	struct vf_rendering *rendering = vf_node_rendering(call->face, node);
+
+	if (!vf_flags_write(flags)) {
+		if (rendering)
+			vf_rendering_put(rendering);
+		return vf_computed_open(call, node, flags, out);
+	}
+	if (!rendering && !(rendering = vf_rendering_new(call->face)))
+		return vf_oom(&call->err);
+	return vf_snapshot_open(call, node, flags, rendering, out);
+}
+
+int vf_restorable_truncate(struct vf_call *call, struct vf_node *node, uint64_t size)
+{
+	(void)call, (void)node, (void)size;
+	return 0;
+}
+
 /* ---- each of them ---- */
 
 static int render_stats(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out)
@@ -137,8 +157,12 @@ static int render_keys(struct vf_call *call, struct vf_site *site, struct vf_spa
 	return render_export(call, site, VF_EXPORT_KEYS, out);
 }
 
-const struct vf_file_ops vf_stats_file = { .open = vf_computed_open, .render = render_stats };
-const struct vf_file_ops vf_errors_file = { .open = vf_computed_open, .render = render_errors };
+const struct vf_file_ops vf_stats_file = {
+	.open = vf_restorable_open, .render = render_stats, .truncate = vf_restorable_truncate,
+};
+const struct vf_file_ops vf_errors_file = {
+	.open = vf_restorable_open, .render = render_errors, .truncate = vf_restorable_truncate,
+};
 const struct vf_file_ops vf_all_errors_file = { .open = vf_computed_open, .render = render_errors };
 const struct vf_file_ops vf_metrics_file = { .open = vf_computed_open, .render = render_metrics };
 const struct vf_file_ops vf_release_file = { .open = vf_computed_open, .render = render_version };

@@ -3,13 +3,14 @@
  *
  * A node is one version of a file. The kernel looks a name up anew for every path (names of files are never cached); the name joins the node
  * that it had while that node's version is current, and gets a new node with the same st_ino after that. So an open descriptor, its cached pages and
- * its size go on with the bytes that it opened, whatever is written meanwhile.
+ * its size go on with the bytes that it opened, whatever is written meanwhile. A writer gets a node that no name leads to: its open is refused once
+ * with ESTALE, on which the kernel looks the name up again.
  *
  * Files: tree.c (the table of nodes), ops.c (FUSE's calls), call.c (one request), node.c (nodes), site.c (buckets and indexes), attr.c (stat),
  * list.c (readdir), fixed.c (directories with fixed entries), vectors.c, queries.c, answers.c, near.c, computed.c (stats, errors, exports, ...),
  * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), record_file.c, whole_file.c (config, saved questions),
  * scratch.c (temporary files), pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c,
- * xattr.c, ring.c (errors), budget.c (memory of users), metrics.c, mount.c.
+ * hidden.c (unlinked and still there), xattr.c, ring.c (errors), budget.c (memory of users), metrics.c, mount.c.
  *
  * Order of locks: handle > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget). */
 #ifndef VECFS_FACE_INTERNAL_H
@@ -80,6 +81,7 @@ struct vf_row {
 	bool listed;
 	mode_t type;                 /* S_IFDIR, S_IFREG, S_IFLNK */
 	mode_t keep;                 /* the bits of the index's mode that it has */
+	bool versioned;              /* readers and writers are never of one node */
 	bool ask;                    /* who may read may write too: a question changes nothing */
 	uint64_t ino;                /* of a fixed entry, in its index */
 	double entry_s, attr_s;      /* how long the kernel may keep name and attributes */
@@ -152,7 +154,6 @@ struct vf_node {
 	bool pending;                /* created, never committed */
 	bool flushed;                /* pending, and closed once: no longer shown */
 	bool dirty;                  /* bytes are staged */
-	bool apart;                  /* made because the node before had readers */
 	uint32_t readers, writers;
 	uint64_t ino, version, size, staged_size;
 	int64_t mtime_ns, ctime_ns;
@@ -185,10 +186,10 @@ void vf_nodes_free(struct vf_face *face);
 struct vf_node *vf_node_of(struct vf_face *face, fuse_ino_t ino);
 fuse_ino_t vf_node_id(const struct vf_face *face, const struct vf_node *node);
 /* The node for what was found, looked up once more; takes what `found` owns. -ENOENT: pending and nobody creates it. */
-int vf_node_settle(struct vf_face *face, struct vf_found *found, struct vf_node **out, struct vf_err *err);
+int vf_node_settle(struct vf_call *call, struct vf_found *found, struct vf_node **out);
 void vf_node_forget(struct vf_face *face, struct vf_node *node, uint64_t nlookup);
-/* A handle more. For a writer of a node that has readers: false (and the name is let go), the kernel shall look it up again. */
-bool vf_node_open(struct vf_face *face, struct vf_node *node, bool writer);
+/* A handle more. False: a writer of a version that others can find, or the other way round; the kernel shall look the name up again. */
+bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer);
 void vf_node_close(struct vf_face *face, struct vf_node *node, bool writer);
 void vf_node_staged(struct vf_face *face, struct vf_node *node, uint64_t size, bool dirty);
 void vf_node_flushed(struct vf_face *face, struct vf_node *node);
@@ -220,6 +221,7 @@ int vf_node_set_attr(struct vf_call *call, struct vf_node *node, struct vf_handl
 struct vf_dir_entry { struct vf_span name; uint64_t ino; mode_t type; };
 #define VF_DIR_PAGE 512u
 struct vf_dir {
+	struct vf_dir *before, *behind;     /* in the list of all */
 	struct vf_node *node;
 	pthread_mutex_t lock;
 	struct vf_arena arena;              /* of the page */
@@ -231,7 +233,8 @@ struct vf_dir {
 	struct vf_buf after;                /* of the lister: the last name that was looked at */
 };
 int vf_dir_open(struct vf_call *call, struct vf_node *node, struct vf_dir **out);
-void vf_dir_close(struct vf_dir *dir);
+void vf_dir_close(struct vf_face *face, struct vf_dir *dir);
+void vf_dirs_free(struct vf_face *face);   /* those that the kernel never released */
 /* Replies. */
 int vf_dir_read(struct vf_call *call, struct vf_dir *dir, size_t size, uint64_t offset);
 /* For listers. False: the page is full, or out of memory. */
@@ -298,7 +301,7 @@ void vf_handle_seen(struct vf_call *call, struct vf_handle *handle);
 bool vf_handle_flush_is_final(struct vf_call *call, struct vf_handle *handle);
 /* Those that the kernel never released. */
 void vf_handles_free(struct vf_face *face);
-/* A reader of a rendering, whose use it takes over. */
+/* A reader of a rendering, whose use it takes over. One that may write is heard, and nothing comes of it. */
 int vf_snapshot_open(struct vf_call *call, struct vf_node *node, int flags, struct vf_rendering *rendering, struct vf_handle **out);
 static inline bool vf_flags_write(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
 static inline bool vf_flags_read(int flags) { return (flags & O_ACCMODE) != O_WRONLY; }
@@ -373,6 +376,13 @@ int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *li
 void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site);
 extern const struct vf_file_ops vf_scratch_file;
 
+/* ---- hidden.c: names that are always there, for a moment after they were unlinked ---- */
+void vf_hide(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+bool vf_is_hidden(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+void vf_show(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+#define VF_HIDDEN_MAX 256u
+struct vf_hidden { uint64_t name; int64_t ns; };
+
 /* ---- directories ---- */
 extern const struct vf_dir_ops vf_root_dir, vf_meta_dir, vf_bucket_dir, vf_index_dir, vf_vectors_dir, vf_queries_dir, vf_answers_dir,
 	vf_near_dir, vf_near_key_dir;
@@ -400,6 +410,9 @@ int vf_computed_find(struct vf_call *call, struct vf_found *found, uint64_t vers
 int vf_volatile_find(struct vf_call *call, struct vf_found *found);
 /* Opens what was rendered; writing is refused. */
 int vf_computed_open(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out);
+/* The same, but writing is accepted and changes nothing: a copy of an index that is restored brings these files along. */
+int vf_restorable_open(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out);
+int vf_restorable_truncate(struct vf_call *call, struct vf_node *node, uint64_t size);
 
 /* record_file.c */
 int vf_record_find(struct vf_call *call, struct vf_found *found);
@@ -471,6 +484,10 @@ int vf_metrics_render(struct vf_call *call, struct vf_spool *out);
 /* ---- ops.c, mount.c ---- */
 extern const struct fuse_lowlevel_ops vf_ops;
 
+/* Who was refused a node lately, and what it was called: gets one of its own when it looks the name up again. */
+#define VF_REFUSED_MAX 1024u
+struct vf_refused { pid_t pid; uint64_t name; int64_t ns; };
+
 struct vf_face {
 	struct vf_catalog *catalog;
 	struct vf_face_options options;
@@ -478,13 +495,16 @@ struct vf_face {
 	char *mountpoint;
 	bool mounted;
 
-	pthread_mutex_t lock;        /* nodes, sites, the list of handles */
+	pthread_mutex_t lock;        /* nodes, sites, the lists of handles and directories */
 	struct vf_node **chains;
 	size_t nchains;
 	uint64_t nnodes, generation;
+	struct vf_hidden hidden[VF_HIDDEN_MAX];
+	struct vf_refused refused[VF_REFUSED_MAX];
 	struct vf_node *root, *all;  /* all: first of the list */
 	struct vf_site *sites;
 	struct vf_handle *handles;
+	struct vf_dir *dirs;
 
 	struct vf_renderings *renderings;
 	struct vf_scratches *scratches;

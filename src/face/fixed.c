@@ -26,7 +26,8 @@ int vf_fixed_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list
 {
 	for (unsigned row = 0; row < VF_ROWS; row++) {
 		const struct vf_row *child = &vf_tree[row];
-		if (!child->name || !child->listed || &vf_tree[child->parent] != dir->row)
+		if (!child->name || !child->listed || &vf_tree[child->parent] != dir->row ||
+		    vf_is_hidden(call->face, (enum vf_row_id)row, dir->site, vf_span_str("")))
 			continue;
 		uint64_t ino = dir->site ? vf_ino_local(dir->site, child->ino) : vf_ino_hash(child, NULL, vf_span_str(""));
 		if (!vf_dir_add(list, vf_span_str(child->name), ino, child->type))
@@ -223,12 +224,28 @@ static int export_find(struct vf_call *call, struct vf_found *found)
 	return rc ? rc : vf_computed_find(call, found, vf_index_version(call->index));
 }
 
+static int config_find(struct vf_call *call, struct vf_node *dir, struct vf_found *out)
+{
+	int64_t mtime_ns;
+	int rc = vf_call_hold(call, dir->site);
+
+	if (rc || (rc = vf_index_config_mtime(call->index, &mtime_ns, &call->err)))
+		return rc;
+	rc = fixed_lookup(call, dir, "config", out);
+	out->mtime_ns = out->ctime_ns = mtime_ns;
+	return rc;
+}
+
 static int index_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out)
 {
 	enum vf_row_id row = vf_fixed_row(VF_ROW_INDEX, name);
 
 	if (row == VF_ROWS)
 		return vf_scratch_lookup(call, dir, name, out);
+	if (vf_is_hidden(call->face, row, dir->site, vf_span_str("")))
+		return -ENOENT;
+	if (row == VF_ROW_CONFIG)
+		return config_find(call, dir, out);
 	if (row < VF_ROW_EXPORT_MSGPACK || row > VF_ROW_EXPORT_KEYS)
 		return fixed_lookup(call, dir, name, out);
 	vf_found_fixed(call, row, dir->site, out);
@@ -243,9 +260,35 @@ static int index_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *
 	return vf_scratch_list(call, dir, list);
 }
 
+/* Only a name that was unlinked a moment ago gets here, or one that came back meanwhile. */
+static int create_fixed(struct vf_call *call, struct vf_node *dir, enum vf_row_id row, int flags, struct vf_node **node, struct vf_handle **handle)
+{
+	struct vf_span none = vf_span_str("");
+	struct vf_found found;
+	bool hidden = vf_is_hidden(call->face, row, dir->site, none);
+
+	if (!hidden && (flags & O_EXCL))
+		return -EEXIST;
+	vf_show(call->face, row, dir->site, none);
+	int rc = index_lookup(call, dir, vf_tree[row].name, &found);
+	if (rc || (rc = vf_node_settle(call, &found, node)))
+		return rc;
+	rc = vf_tree[row].file ? vf_tree[row].file->open(call, *node, flags, handle) : -EISDIR;
+	if (rc) {
+		vf_node_forget(call->face, *node, 1);
+		if (hidden)
+			vf_hide(call->face, row, dir->site, none);
+	}
+	return rc;
+}
+
 static int index_create(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode, int flags, struct vf_node **node,
                         struct vf_handle **handle)
 {
+	enum vf_row_id row = vf_fixed_row(VF_ROW_INDEX, name);
+
+	if (row != VF_ROWS)
+		return create_fixed(call, dir, row, flags, node, handle);
 	if (vf_name_is_scratch(name))
 		return vf_scratch_create(call, dir, name, mode, flags, node, handle);
 	return vf_fail(&call->err, EINVAL, "the directory of an index has config, vectors, insert, query, update, delete, queries, answers, near, stats, "
@@ -255,9 +298,13 @@ static int index_create(struct vf_call *call, struct vf_node *dir, const char *n
 /* The fixed entries accept it and stay, so that rm -r of an index can go on to the rmdir that counts. */
 static int index_unlink(struct vf_call *call, struct vf_node *dir, const char *name)
 {
-	if (vf_fixed_row(VF_ROW_INDEX, name) != VF_ROWS)
-		return 0;
-	return vf_scratch_unlink(call, dir, name);
+	enum vf_row_id row = vf_fixed_row(VF_ROW_INDEX, name);
+
+	if (row == VF_ROWS)
+		return vf_scratch_unlink(call, dir, name);
+	vf_hide(call->face, row, dir->site, vf_span_str(""));
+	vf_node_detached(call->face, row, dir->site, vf_span_str(""));
+	return 0;
 }
 
 static int has_saved(void *ctx, const char *name, uint64_t ino)

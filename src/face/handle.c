@@ -37,7 +37,7 @@ int vf_handle_join(struct vf_call *call, struct vf_handle *handle)
 	struct vf_face *face = call->face;
 
 	handle->writer = vf_flags_write(handle->flags);
-	if (!vf_node_open(face, handle->node, handle->writer)) {
+	if (!vf_node_open(call, handle->node, handle->writer)) {
 		handle->node = NULL;
 		return -ESTALE;
 	}
@@ -173,12 +173,28 @@ static void release_snapshot(struct vf_call *call, struct vf_handle *handle)
 	vf_handle_free(call, handle);
 }
 
+static int ignore_write(struct vf_call *call, struct vf_handle *handle, struct vf_span data, uint64_t offset)
+{
+	(void)call, (void)handle, (void)data, (void)offset;
+	return 0;
+}
+
+static int ignore_truncate(struct vf_call *call, struct vf_handle *handle, uint64_t size)
+{
+	(void)call, (void)handle, (void)size;
+	return 0;
+}
+
 static const struct vf_handle_ops snapshot_ops = { .read = read_snapshot, .release = release_snapshot };
+static const struct vf_handle_ops deaf_ops = {
+	.read = read_snapshot, .write = ignore_write, .truncate = ignore_truncate, .release = release_snapshot,
+};
 
 int vf_snapshot_open(struct vf_call *call, struct vf_node *node, int flags, struct vf_rendering *rendering, struct vf_handle **out)
 {
 	struct snapshot *snapshot;
-	int rc = vf_handle_new(call, node, flags, sizeof *snapshot, &snapshot_ops, &snapshot);
+	bool deaf = vf_flags_write(flags);
+	int rc = vf_handle_new(call, node, flags, sizeof *snapshot, deaf ? &deaf_ops : &snapshot_ops, &snapshot);
 
 	if (rc) {
 		vf_rendering_put(rendering);
@@ -188,7 +204,9 @@ int vf_snapshot_open(struct vf_call *call, struct vf_node *node, int flags, stru
 	if (snapshot->handle.index)
 		vf_catalog_release(call->face->catalog, snapshot->handle.index);
 	snapshot->handle.index = NULL;
-	snapshot->handle.keep = snapshot->handle.noflush = true;
+	snapshot->handle.direct = deaf;
+	snapshot->handle.keep = !deaf;
+	snapshot->handle.noflush = true;
 	snapshot->rendering = rendering;
 	rc = vf_handle_join(call, &snapshot->handle);
 	if (rc) {

@@ -14,16 +14,36 @@ int vf_dir_open(struct vf_call *call, struct vf_node *node, struct vf_dir **out)
 		return vf_oom(&call->err);
 	dir->node = node;
 	pthread_mutex_init(&dir->lock, NULL);
+	pthread_mutex_lock(&call->face->lock);
+	dir->behind = call->face->dirs;
+	if (dir->behind)
+		dir->behind->before = dir;
+	call->face->dirs = dir;
+	pthread_mutex_unlock(&call->face->lock);
 	*out = dir;
 	return 0;
 }
 
-void vf_dir_close(struct vf_dir *dir)
+void vf_dir_close(struct vf_face *face, struct vf_dir *dir)
 {
+	pthread_mutex_lock(&face->lock);
+	if (dir->before)
+		dir->before->behind = dir->behind;
+	else
+		face->dirs = dir->behind;
+	if (dir->behind)
+		dir->behind->before = dir->before;
+	pthread_mutex_unlock(&face->lock);
 	pthread_mutex_destroy(&dir->lock);
 	vf_arena_free(&dir->arena);
 	vf_buf_free(&dir->after);
 	free(dir);
+}
+
+void vf_dirs_free(struct vf_face *face)
+{
+	while (face->dirs)
+		vf_dir_close(face, face->dirs);
 }
 
 bool vf_dir_full(const struct vf_dir *dir)

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "vecfs/clock.h"
 
@@ -33,13 +34,16 @@ static void speak_to_log(enum fuse_log_level level, const char *fmt, va_list ap)
 static int check_mountpoint(const char *mountpoint, struct vf_err *err)
 {
 	struct stat st;
+	struct statvfs fs;
 
-	if (stat(mountpoint, &st) == 0)
-		return S_ISDIR(st.st_mode) ? 0 : vf_fail(err, ENOTDIR, "cannot mount on %s: it is not a directory", mountpoint);
-	if (errno == ENOTCONN || errno == ECONNABORTED)
+	/* The attributes of a dead mount may still be cached; asking for the filesystem goes to its daemon. */
+	int code = stat(mountpoint, &st) || statvfs(mountpoint, &fs) ? errno : 0;
+	if (code == ENOTCONN || code == ECONNABORTED)
 		return vf_fail(err, ENOTCONN, "cannot mount on %s: a dead mount is left there (its daemon was killed). Clear it with: fusermount3 -u %s",
 		               mountpoint, mountpoint);
-	return vf_fail(err, errno, "cannot mount on %s: %s", mountpoint, strerror(errno));
+	if (code)
+		return vf_fail(err, code, "cannot mount on %s: %s", mountpoint, strerror(code));
+	return S_ISDIR(st.st_mode) ? 0 : vf_fail(err, ENOTDIR, "cannot mount on %s: it is not a directory", mountpoint);
 }
 
 /* ---- options ---- */
@@ -182,6 +186,7 @@ void vf_face_free(struct vf_face **out)
 		fuse_session_unmount(face->session);
 	if (face->writers)
 		vf_handles_free(face);
+	vf_dirs_free(face);
 	vf_nodes_free(face);
 	vf_scratches_free(&face->scratches);
 	vf_renderings_free(&face->renderings);

@@ -83,11 +83,17 @@ static struct vf_node **chain_of(struct vf_face *face, uint64_t hash)
 	return &face->chains[hash & (face->nchains - 1)];
 }
 
+static bool is_named(const struct vf_node *node, const struct vf_row *row, const struct vf_site *site, struct vf_span name)
+{
+	return node->row == row && node->site == site && vf_span_equal(node->name, name);
+}
+
+/* The node that the name leads to. Those that it led to before stay in the chain. */
 static struct vf_node **find(struct vf_face *face, const struct vf_row *row, const struct vf_site *site, struct vf_span name)
 {
 	struct vf_node **at = chain_of(face, hash_of(row, site, name));
 
-	while (*at && ((*at)->row != row || (*at)->site != site || !vf_span_equal((*at)->name, name)))
+	while (*at && (!(*at)->attached || !is_named(*at, row, site, name)))
 		at = &(*at)->next;
 	return at;
 }
@@ -122,17 +128,6 @@ static void attach(struct vf_face *face, struct vf_node *node)
 	node->next = *chain;
 	*chain = node;
 	node->attached = true;
-}
-
-static void detach(struct vf_face *face, struct vf_node *node)
-{
-	if (!node->attached)
-		return;
-	struct vf_node **at = chain_of(face, hash_of(node->row, node->site, node->name));
-	while (*at != node)
-		at = &(*at)->next;
-	*at = node->next;
-	node->attached = false;
 }
 
 static struct vf_node *new_node(struct vf_face *face, struct vf_found *found)
@@ -191,45 +186,61 @@ static void join(struct vf_node *node, struct vf_found *found)
 	}
 }
 
-static struct vf_node *settle(struct vf_face *face, struct vf_found *found)
-{
-	struct vf_node *node = *find(face, found->row, found->site, found->name);
-	bool apart = false;
+#define REFUSAL_NS 1000000000
 
-	if (node && may_join(node, found)) {
+static struct vf_refused *refusal_of(struct vf_face *face, pid_t pid)
+{
+	return &face->refused[(uint32_t)pid % VF_REFUSED_MAX];
+}
+
+/* It was just refused a node of this name, and is coming back for another one. The kernel looks twice when the first answer is another node than
+ * it knew: so this holds until a node is opened. */
+static bool was_refused(struct vf_call *call, const struct vf_found *found)
+{
+	struct vf_refused *r = refusal_of(call->face, call->pid);
+
+	return r->pid == call->pid && r->name == hash_of(found->row, found->site, found->name) && vf_clock_mono_ns() - r->ns < REFUSAL_NS;
+}
+
+static struct vf_node *settle(struct vf_call *call, struct vf_found *found)
+{
+	struct vf_face *face = call->face;
+	struct vf_node *node = *find(face, found->row, found->site, found->name);
+	/* Of its own: no name leads there, so that nobody else can be in the way again. */
+	bool apart = found->row->versioned && was_refused(call, found);
+
+	if (node && !apart && may_join(node, found)) {
 		join(node, found);
 		return node;
 	}
 	if (found->pending)
 		return NULL;
-	if (node) {
-		apart = node->readers > 0;
-		detach(face, node);
-	}
+	if (node && !apart)
+		node->attached = false;
 	struct vf_found fields = *found;
 	node = new_node(face, found);
 	if (node) {
 		fill(node, &fields);
-		node->apart = apart;
 		attach(face, node);
+		node->attached = !apart;
 	}
 	return node;
 }
 
-int vf_node_settle(struct vf_face *face, struct vf_found *found, struct vf_node **out, struct vf_err *err)
+int vf_node_settle(struct vf_call *call, struct vf_found *found, struct vf_node **out)
 {
 	bool pending = found->pending;
 
-	pthread_mutex_lock(&face->lock);
-	struct vf_node *node = settle(face, found);
+	pthread_mutex_lock(&call->face->lock);
+	struct vf_node *node = settle(call, found);
 	if (node)
 		node->nlookup++;
-	pthread_mutex_unlock(&face->lock);
-	vf_found_drop(face, found);
+	pthread_mutex_unlock(&call->face->lock);
+	vf_found_drop(call->face, found);
 	*out = node;
 	if (node)
 		return 0;
-	return pending ? -ENOENT : vf_oom(err);
+	return pending ? -ENOENT : vf_oom(&call->err);
 }
 
 /* ---- the end of a node ---- */
@@ -246,6 +257,12 @@ static void free_node(struct vf_face *face, struct vf_node *node)
 
 static void take_out(struct vf_face *face, struct vf_node *node)
 {
+	struct vf_node **at = chain_of(face, hash_of(node->row, node->site, node->name));
+
+	while (*at && *at != node)
+		at = &(*at)->next;
+	if (*at)
+		*at = node->next;
 	if (node->before)
 		node->before->behind = node->behind;
 	else
@@ -261,7 +278,6 @@ static void unlock_and_drop(struct vf_face *face, struct vf_node *node)
 	bool over = node->nlookup == 0 && node->readers == 0 && node->writers == 0 && node != face->root;
 
 	if (over) {
-		detach(face, node);
 		take_out(face, node);
 		if (node->site && node->row == &vf_tree[VF_ROW_VECTORS])
 			node->site->vectors_node = 0;
@@ -281,22 +297,34 @@ void vf_node_forget(struct vf_face *face, struct vf_node *node, uint64_t nlookup
 
 /* ---- handles ---- */
 
-bool vf_node_open(struct vf_face *face, struct vf_node *node, bool writer)
+/* O_TRUNC and writes change size and pages of the kernel's inode, for all who have found it: so a writer gets a node that no name leads to. What
+ * is being created has no bytes that anyone could read. */
+static bool in_the_way(const struct vf_node *node, bool writer)
 {
+	if (!node->row->versioned || !node->attached || node->pending)
+		return false;
+	return writer || node->writers > 0;
+}
+
+bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer)
+{
+	struct vf_face *face = call->face;
+
 	pthread_mutex_lock(&face->lock);
-	/* A writer's O_TRUNC would take the pages and the size from those who read this version: it shall have a node of its own. Only
-	 * once: the node made for it may have found a reader meanwhile, which then reads on through its handle. */
-	bool shared = writer && node->readers > 0 && !node->apart && !node->scratch;
-	if (shared) {
-		detach(face, node);
-	} else if (writer) {
+	struct vf_refused *r = refusal_of(face, call->pid);
+	bool refused = in_the_way(node, writer);
+	if (refused)
+		*r = (struct vf_refused){ call->pid, hash_of(node->row, node->site, node->name), vf_clock_mono_ns() };
+	else if (r->pid == call->pid)
+		r->pid = 0;
+	if (!refused && writer) {
 		node->writers++;
 		node->staged_size = node->pending ? node->staged_size : node->size;
-	} else {
+	} else if (!refused) {
 		node->readers++;
 	}
 	pthread_mutex_unlock(&face->lock);
-	return !shared;
+	return !refused;
 }
 
 void vf_node_close(struct vf_face *face, struct vf_node *node, bool writer)
@@ -309,7 +337,7 @@ void vf_node_close(struct vf_face *face, struct vf_node *node, bool writer)
 	else
 		node->readers--;
 	if (writer && node->writers == 0 && node->pending)
-		detach(face, node);
+		node->attached = false;
 	if (node->readers == 0 && node->rendering) {
 		unused = node->rendering;
 		node->rendering = NULL;
@@ -368,15 +396,27 @@ int64_t vf_node_take_wish(struct vf_face *face, struct vf_node *node)
 	return wish;
 }
 
+#define TOLD_MAX 64u
+
 void vf_node_unlinked(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name)
 {
+	const struct vf_row *kind = &vf_tree[row];
+	fuse_ino_t told[TOLD_MAX];
+	size_t n = 0;
+
 	pthread_mutex_lock(&face->lock);
-	struct vf_node *node = *find(face, &vf_tree[row], site, name);
-	if (node) {
+	for (struct vf_node *node = *chain_of(face, hash_of(kind, site, name)); node; node = node->next) {
+		if (!is_named(node, kind, site, name))
+			continue;
 		node->unlinked = true;
-		detach(face, node);
+		node->attached = false;
+		/* The kernel itself counts down only the version that it unlinks. */
+		if (node->readers && n < TOLD_MAX)
+			told[n++] = vf_node_id(face, node);
 	}
 	pthread_mutex_unlock(&face->lock);
+	for (size_t i = 0; i < n; i++)
+		fuse_lowlevel_notify_inval_inode(face->session, told[i], -1, 0);
 }
 
 void vf_node_detached(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name)
@@ -384,7 +424,7 @@ void vf_node_detached(struct vf_face *face, enum vf_row_id row, struct vf_site *
 	pthread_mutex_lock(&face->lock);
 	struct vf_node *node = *find(face, &vf_tree[row], site, name);
 	if (node)
-		detach(face, node);
+		node->attached = false;
 	pthread_mutex_unlock(&face->lock);
 }
 

@@ -41,7 +41,7 @@ static int look_up(struct vf_call *call, struct vf_node *dir, const char *name, 
 	if (!dir->row->dir)
 		return -ENOTDIR;
 	int rc = dir->row->dir->lookup(call, dir, name, &found);
-	return rc ? rc : vf_node_settle(call->face, &found, out, &call->err);
+	return rc ? rc : vf_node_settle(call, &found, out);
 }
 
 static void reply_entry(struct vf_call *call, struct vf_node *node)
@@ -376,7 +376,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	}
 	fi->fh = (uint64_t)(uintptr_t)dir;
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		vf_dir_close(dir);
+		vf_dir_close(call.face, dir);
 	vf_call_end(&call);
 }
 
@@ -395,7 +395,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, s
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	vf_dir_close((struct vf_dir *)(uintptr_t)fi->fh);
+	vf_dir_close(fuse_req_userdata(req), (struct vf_dir *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
 }
 

@@ -524,7 +524,7 @@ int vf_record_create(struct vf_call *call, struct vf_node *dir, enum vf_row_id r
 		found.pending = false;
 		found.ino = vf_ino_hash(found.row, found.site, key);
 	}
-	rc = vf_node_settle(call->face, &found, node, &call->err);
+	rc = vf_node_settle(call, &found, node);
 	if (rc)
 		return rc;
 	if (created)

@@ -11,7 +11,7 @@
 struct side {
 	struct vf_node *dir;
 	const char *name;
-	enum { SCRATCH, RECORD, SAVED, CONFIG, NOTHING } what;
+	enum { SCRATCH, RECORD, SAVED, CONFIG, VERB, COMPUTED, NOTHING } what;
 	struct vf_span key;            /* RECORD */
 };
 
@@ -47,6 +47,17 @@ static int rename_index(struct vf_call *call, struct vf_node *from_dir, const ch
 
 /* ---- inside an index ---- */
 
+/* What a fixed entry of an index is here. */
+static int fixed_kind(const char *name)
+{
+	switch (vf_fixed_row(VF_ROW_INDEX, name)) {
+	case VF_ROW_CONFIG: return CONFIG;
+	case VF_ROW_INSERT: case VF_ROW_QUERY: case VF_ROW_UPDATE: case VF_ROW_DELETE: return VERB;
+	case VF_ROW_STATS: case VF_ROW_ERRORS: return COMPUTED;
+	default: return NOTHING;
+	}
+}
+
 static int side_of(struct vf_call *call, struct vf_node *dir, const char *name, struct side *out)
 {
 	enum vf_row_id row = vf_row_id(dir->row);
@@ -56,16 +67,16 @@ static int side_of(struct vf_call *call, struct vf_node *dir, const char *name, 
 	*out = (struct side){ .dir = dir, .name = name, .what = NOTHING };
 	if (row == VF_ROW_VECTORS)
 		rc = vf_vectors_name(call, name, &kind, &row, &out->key);
-	else if (row == VF_ROW_QUERIES)
+	else if (row == VF_ROW_QUERIES || row == VF_ROW_ANSWERS)
 		kind = vf_queries_name(name);
 	else if (row == VF_ROW_INDEX && vf_name_is_scratch(name))
 		kind = VF_NAME_SCRATCH;
 	if (kind == VF_NAME_SCRATCH)
 		out->what = SCRATCH;
 	else if (kind == VF_NAME_GOOD)
-		out->what = row == VF_ROW_QUERIES ? SAVED : RECORD;
-	else if (row == VF_ROW_INDEX && strcmp(name, "config") == 0)
-		out->what = CONFIG;
+		out->what = row == VF_ROW_QUERIES ? SAVED : row == VF_ROW_ANSWERS ? COMPUTED : RECORD;
+	else if (row == VF_ROW_INDEX)
+		out->what = fixed_kind(name);
 	return rc;
 }
 
@@ -74,6 +85,7 @@ static int bad_name(struct vf_call *call, const struct side *side)
 	switch (vf_row_id(side->dir->row)) {
 	case VF_ROW_VECTORS: return vf_vectors_bad_name(call, side->name);
 	case VF_ROW_QUERIES: return vf_queries_bad_name(call, side->name);
+	case VF_ROW_ANSWERS: return vf_fail(&call->err, EPERM, "answers are computed: %s cannot be renamed", side->name);
 	default:             return vf_fail(&call->err, EPERM, "%s: only config and temporary files can be renamed here, and only to one another", side->name);
 	}
 }
@@ -95,11 +107,35 @@ static int commit(struct vf_call *call, const struct side *to, struct vf_span by
 		rc = vf_index_saved_put(call->index, to->name, bytes, &call->err);
 		return rc || !mtime_ns ? rc : vf_index_saved_set_mtime(call->index, to->name, mtime_ns, &call->err);
 	case CONFIG:
-		return replace ? vf_index_configure(call->index, bytes, &call->err) : vf_fail(&call->err, EEXIST, "config is always there");
+		rc = vf_index_configure(call->index, bytes, &call->err);
+		return rc || !mtime_ns ? rc : vf_index_set_config_mtime(call->index, mtime_ns, &call->err);
+	case VERB:
+		return bytes.len ? vf_fail(&call->err, EPERM, "%s takes what is written to it, not files that are renamed to it", to->name) : 0;
+	case COMPUTED:
+		return 0;
 	case SCRATCH: case NOTHING:
 		break;
 	}
 	return bad_name(call, to);
+}
+
+/* Fixed entries and answers: there, unless they were unlinked a moment ago. */
+static bool stands_in_the_way(struct vf_call *call, const struct side *to)
+{
+	struct vf_found found;
+
+	if (to->what != CONFIG && to->what != VERB && to->what != COMPUTED)
+		return false;
+	if (to->dir->row->dir->lookup(call, to->dir, to->name, &found))
+		return false;
+	vf_found_drop(call->face, &found);
+	return true;
+}
+
+static void show(struct vf_call *call, const struct side *to)
+{
+	if (vf_row_id(to->dir->row) == VF_ROW_INDEX)
+		vf_show(call->face, vf_fixed_row(VF_ROW_INDEX, to->name), to->dir->site, vf_span_str(""));
 }
 
 static uint64_t bytes_max(const struct side *to)
@@ -108,7 +144,7 @@ static uint64_t bytes_max(const struct side *to)
 	case RECORD:  return VF_RECORD_FILE_BYTES_MAX;
 	case SAVED:   return VF_SAVED_QUESTION_BYTES_MAX;
 	case CONFIG:  return VF_CONFIG_BYTES_MAX;
-	case SCRATCH: case NOTHING: break;
+	case SCRATCH: case VERB: case COMPUTED: case NOTHING: break;
 	}
 	return UINT64_MAX;
 }
@@ -122,11 +158,14 @@ static int from_scratch(struct vf_call *call, const struct side *from, const str
 	struct vf_scratch *scratch = vf_scratch_find(call->face, from->dir, from->name);
 	if (!scratch)
 		return -ENOENT;
-	int rc = to->what == NOTHING ? bad_name(call, to) : vf_scratch_bytes(call, scratch, bytes_max(to), &bytes);
+	int rc = !replace && stands_in_the_way(call, to) ? vf_fail(&call->err, EEXIST, "%s is there already", to->name)
+	                                                 : vf_scratch_bytes(call, scratch, bytes_max(to), &bytes);
 	if (rc == 0)
 		rc = commit(call, to, vf_buf_span(&bytes), scratch->mtime_set ? scratch->mtime_ns : 0, replace);
-	if (rc == 0)
+	if (rc == 0) {
+		show(call, to);
 		vf_scratch_unlink(call, from->dir, from->name);
+	}
 	vf_buf_free(&bytes);
 	vf_scratch_put(scratch);
 	return rc;
@@ -158,8 +197,8 @@ static int bytes_of(struct vf_call *call, const struct side *side, struct vf_buf
 			return rc;
 		rc = vf_config_render(&config, out, &call->err);
 		vf_config_free(&config);
-		return rc;
-	case SCRATCH: case NOTHING:
+		return rc ? rc : vf_index_config_mtime(call->index, mtime_ns, &call->err);
+	case SCRATCH: case VERB: case COMPUTED: case NOTHING:
 		break;
 	}
 	return bad_name(call, side);
@@ -210,7 +249,7 @@ static int inside(struct vf_call *call, const struct side *from, const struct si
 {
 	if (from->dir->site != to->dir->site)
 		return -EXDEV;
-	if (from->what == NOTHING)
+	if (from->what == NOTHING || from->what == VERB || from->what == COMPUTED)
 		return bad_name(call, from);
 	if (to->what == NOTHING)
 		return bad_name(call, to);
@@ -218,13 +257,15 @@ static int inside(struct vf_call *call, const struct side *from, const struct si
 		return from_scratch(call, from, to, replace);
 	if (to->what == SCRATCH)
 		return to_scratch(call, from, to, replace);
+	if (to->what == VERB || to->what == COMPUTED)
+		return bad_name(call, to);
 	if (from->dir != to->dir)
 		return -EXDEV;
 	switch (from->what) {
 	case RECORD: return rekey(call, from, to, replace);
 	case SAVED:  return vf_index_saved_rename(call->index, from->name, to->name, replace, &call->err);
 	case CONFIG: return 0;
-	case SCRATCH: case NOTHING: break;
+	case SCRATCH: case VERB: case COMPUTED: case NOTHING: break;
 	}
 	return bad_name(call, from);
 }
@@ -233,7 +274,7 @@ static bool holds_files(const struct vf_node *dir)
 {
 	enum vf_row_id row = vf_row_id(dir->row);
 
-	return row == VF_ROW_INDEX || row == VF_ROW_VECTORS || row == VF_ROW_QUERIES;
+	return row == VF_ROW_INDEX || row == VF_ROW_VECTORS || row == VF_ROW_QUERIES || row == VF_ROW_ANSWERS;
 }
 
 int vf_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, struct vf_node *to_dir, const char *to, unsigned flags)

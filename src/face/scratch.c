@@ -158,7 +158,7 @@ int vf_scratch_create(struct vf_call *call, struct vf_node *dir, const char *nam
 		return -EEXIST;
 	}
 	found_of(call, dir, scratch, &found);
-	int rc = vf_node_settle(call->face, &found, node, &call->err);
+	int rc = vf_node_settle(call, &found, node);
 	if (rc)
 		return rc;
 	rc = open_scratch(call, *node, flags, handle);

@@ -199,7 +199,13 @@ static int commit_config(struct vf_call *call, struct whole *w)
 
 	if (w->lowest >= w->base && w->base <= text.len)
 		text = vf_span(text.data + w->base, text.len - w->base);
-	return vf_index_configure(w->handle.index, text, &call->err);
+	int64_t mtime_ns = vf_node_take_wish(call->face, w->handle.node);
+	int rc = vf_index_configure(w->handle.index, text, &call->err);
+	if (rc == 0 && mtime_ns)
+		rc = vf_index_set_config_mtime(w->handle.index, mtime_ns, &call->err);
+	if (rc == 0)
+		vf_node_staged(call->face, w->handle.node, vf_stage_span(&w->stage).len, false);
+	return rc;
 }
 
 static const struct kind config_kind = { load_config, commit_config, VF_CONFIG_BYTES_MAX };
@@ -223,7 +229,21 @@ static int truncate_config(struct vf_call *call, struct vf_node *node, uint64_t 
 	return vf_fail(&call->err, EINVAL, "config cannot be cut to %llu bytes", (unsigned long long)size);
 }
 
-const struct vf_file_ops vf_config_file = { .open = open_config, .render = render_config, .truncate = truncate_config };
+static int touch_config(struct vf_call *call, struct vf_node *node, int64_t mtime_ns)
+{
+	int rc = 0;
+
+	if (!vf_node_touched(call->face, node, mtime_ns)) {
+		rc = vf_call_hold(call, node->site);
+		if (rc == 0)
+			rc = vf_index_set_config_mtime(call->index, mtime_ns, &call->err);
+	}
+	return rc;
+}
+
+const struct vf_file_ops vf_config_file = {
+	.open = open_config, .render = render_config, .truncate = truncate_config, .touch = touch_config,
+};
 
 /* ---- saved questions ---- */
 
@@ -326,7 +346,7 @@ int vf_saved_create(struct vf_call *call, struct vf_node *dir, const char *name,
 		found.pending = false;
 		found.ino = vf_ino_hash(found.row, found.site, found.name);
 	}
-	rc = vf_node_settle(call->face, &found, node, &call->err);
+	rc = vf_node_settle(call, &found, node);
 	if (rc)
 		return rc;
 	if (created)
