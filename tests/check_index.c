@@ -1108,6 +1108,52 @@ START_TEST(a_killed_writer_leaves_whole_batches_and_all_that_were_acknowledged)
 }
 END_TEST
 
+/* Puts, removes, links and writes checkpoints until it is killed. */
+static void link_until_killed(unsigned from)
+{
+	ck_ok(vf_linkers_new(2, &linkers, &err));
+	open_index(false);
+	for (unsigned round = 0;; round++) {
+		put_many(from + round * 200, 200);
+		char key[16];
+		snprintf(key, sizeof key, "k%06u", from + round * 200 + 7);
+		ck_ok(vf_index_remove(idx, vf_span_str(key), &err));
+		ck_ok(vf_index_checkpoint(idx, &err));
+	}
+}
+
+START_TEST(a_graph_that_was_killed_is_whole_after_the_next_start)
+{
+	uint64_t n;
+
+	begin("dimension = 40\nm = 6\nef_construction = 20\nmetric = euclidean");
+	put_many(0, 5000);
+	vf_index_close(&idx);
+	for (unsigned round = 1; round <= 4; round++) {
+		pid_t child = fork();
+		if (child == 0)
+			link_until_killed(round * 100000);
+		usleep(200000 + (unsigned)(rnd() % 300000));
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+		audit_is_clean();
+		open_index(false);
+		struct vf_txn *txn;
+		ck_ok(vf_txn_read(idx->store, &txn, &err));
+		ck_ok(vf_count(txn, VF_T_KEYS, &n, &err));
+		vf_txn_end(&txn);
+		ck_assert_uint_ge(n, 5000);
+		ck_memory_agrees(n);
+		vf_index_close(&idx);
+	}
+	ck_ok(vf_linkers_new(2, &linkers, &err));
+	open_index(false);
+	wait_until_linked(n);
+	end();
+	vf_linkers_free(&linkers);
+}
+END_TEST
+
 /* ---- many at once ---- */
 
 static atomic_bool stop_reading;
@@ -1599,7 +1645,8 @@ CHECK_MAIN("index",
 	an_index_grows_out_of_the_flat_graph_and_answers_all_the_while, links_are_loaded_not_made_again,
 	few_dimensions_are_linked_with_float_codes, a_graph_whose_vectors_have_changed_is_built_anew,
 	dead_slots_are_swept_and_used_again, a_damaged_chunk_costs_links_only,
-	a_killed_writer_leaves_whole_batches_and_all_that_were_acknowledged, many_writers_and_readers_at_once_lose_nothing,
+	a_killed_writer_leaves_whole_batches_and_all_that_were_acknowledged,
+	a_graph_that_was_killed_is_whole_after_the_next_start, many_writers_and_readers_at_once_lose_nothing,
 	exports_are_one_snapshot_in_key_order, an_export_inserted_elsewhere_gives_the_same_export,
 	saved_questions_are_files_kept_as_they_were_written, many_saved_questions_are_listed_page_by_page, stats_say_what_is_there,
 	rows_are_the_bytes_that_the_format_document_shows, a_newer_format_is_refused, a_read_only_index_reads_and_refuses_to_write, the_audit_finds_planted_damage,
