@@ -1238,6 +1238,53 @@ START_TEST(many_writers_and_readers_at_once_lose_nothing)
 }
 END_TEST
 
+static void *write_kinds(void *ctx)
+{
+	unsigned self = *(unsigned *)ctx;
+	struct vf_err my_err = VF_ERR_INIT;
+	/* {"kind": "odd"} */
+	static const uint8_t metadata[] = { 0x81, 0xa4, 'k', 'i', 'n', 'd', 0xa3, 'o', 'd', 'd' };
+	float numbers[DIM];
+
+	for (unsigned i = 0; i < 150; i++) {
+		struct vf_batch *batch;
+		struct vf_receipt receipt;
+		char key[32];
+		snprintf(key, sizeof key, "w%u-%u", self, i % 40);
+		vector_of(self * 1000 + i, DIM, numbers);
+		struct vf_record record = { .key = vf_span_str(key), .vector = numbers, .dim = DIM, .metadata = vf_span(metadata, sizeof metadata) };
+		ck_assert_int_eq(vf_batch_new(idx, &batch, &my_err), 0);
+		ck_assert_int_eq(vf_batch_put(batch, &record, &my_err), 0);
+		ck_assert_msg(vf_batch_apply(batch, &receipt, &my_err) == 0, "%s", my_err.text);
+		ck_assert_uint_eq(receipt.inserted + receipt.replaced, 1);
+		vf_batch_free(&batch);
+	}
+	return NULL;
+}
+
+START_TEST(postings_follow_a_config_that_changes_beside_writers)
+{
+	pthread_t writers[4];
+	unsigned numbers[4] = { 0, 1, 2, 3 };
+
+	begin("dimension = 8");
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_create(&writers[i], NULL, write_kinds, &numbers[i]), 0);
+	for (int i = 0; i < 40; i++)
+		configure(i % 2 ? "non_filterable =" : "non_filterable = kind");
+	for (int i = 0; i < 4; i++)
+		pthread_join(writers[i], NULL);
+	ck_memory_agrees(160);
+	vf_index_close(&idx);
+	audit_is_clean();
+	open_index(false);
+	struct vf_batch *batch = new_batch();
+	delete_json(batch, "{\"filter\": {\"kind\": \"odd\"}}");
+	ck_assert_uint_eq(apply(&batch).deleted, 160);
+	end();
+}
+END_TEST
+
 /* ---- exports ---- */
 
 static struct vf_span export_of(enum vf_export what, struct vf_arena *arena)
@@ -1647,6 +1694,7 @@ CHECK_MAIN("index",
 	dead_slots_are_swept_and_used_again, a_damaged_chunk_costs_links_only,
 	a_killed_writer_leaves_whole_batches_and_all_that_were_acknowledged,
 	a_graph_that_was_killed_is_whole_after_the_next_start, many_writers_and_readers_at_once_lose_nothing,
+	postings_follow_a_config_that_changes_beside_writers,
 	exports_are_one_snapshot_in_key_order, an_export_inserted_elsewhere_gives_the_same_export,
 	saved_questions_are_files_kept_as_they_were_written, many_saved_questions_are_listed_page_by_page, stats_say_what_is_there,
 	rows_are_the_bytes_that_the_format_document_shows, a_newer_format_is_refused, a_read_only_index_reads_and_refuses_to_write, the_audit_finds_planted_damage,
