@@ -2,7 +2,8 @@
 /* spool.h - bytes written once, front to back, then read at any offset: answers, exports, renderings.
  *
  * Small ones stay in memory; past VF_SPOOL_MEMORY_MAX they go to an unlinked file in `dir`, so that an answer of a
- * million rows costs disk, not memory. One writer, then (after vf_spool_finish) any number of readers. */
+ * million rows costs disk, not memory; where that disk is full or read-only, in /var/tmp or /tmp. One writer, then (after
+ * vf_spool_finish) any number of readers. */
 #ifndef VECFS_SPOOL_H
 #define VECFS_SPOOL_H
 

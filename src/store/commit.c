@@ -139,7 +139,7 @@ static bool try_group(struct vf_store *store, struct vf_job *group)
 	if (spoiler && txn.trouble != MDB_MAP_FULL) {
 		mdb_txn_abort(txn.mdb);
 		if (txn.trouble)     /* said again: the job may have taken it for success */
-			spoiler->rc = vf_store_fault(store, vf_env_write_code(store, txn.trouble), "commit", &spoiler->err);
+			spoiler->rc = vf_store_fault(store, vf_env_write_code(&txn, txn.trouble), "commit", &spoiler->err);
 		cut_group(store, spoiler);
 		return true;
 	}

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define DATA_FILE "data.mdb"
@@ -285,7 +286,15 @@ int vf_env_heal(struct vf_store *store, struct vf_err *err)
 	return rc;
 }
 
-/* Tries to make the file longer, the one sure way to know. */
+/* Less room than the write may have wanted: its rows, and the pages above and around them. */
+static bool is_short_of(const struct vf_store *store, uint64_t bytes)
+{
+	struct statvfs fs;
+
+	return statvfs(vf_store_dir(store), &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < 2 * bytes + MAP_BYTES_MIN;
+}
+
+/* Tries to make the file longer: what a quota or a limit of the process allows is known in no other way. */
 static bool is_full(const struct vf_store *store)
 {
 	static const uint8_t zeros[1 << 16];
@@ -306,9 +315,9 @@ static bool is_full(const struct vf_store *store)
 	return full;
 }
 
-int vf_env_write_code(const struct vf_store *store, int code)
+int vf_env_write_code(const struct vf_txn *txn, int code)
 {
-	return code == EIO && is_full(store) ? ENOSPC : code;
+	return code == EIO && (is_short_of(txn->store, txn->bytes) || is_full(txn->store)) ? ENOSPC : code;
 }
 
 /* ---- usage and copy ---- */

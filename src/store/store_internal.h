@@ -82,7 +82,7 @@ int vf_env_make_room(struct vf_store *store, struct vf_err *err);
 /* With `writer` held: after MDB_PANIC. */
 int vf_env_heal(struct vf_store *store, struct vf_err *err);
 /* With `writer` held: what a failed write means. LMDB says EIO when a write was cut short, as a disk does that has just become full. */
-int vf_env_write_code(const struct vf_store *store, int code);
+int vf_env_write_code(const struct vf_txn *txn, int code);
 
 /* ---- gate.c ---- */
 /* Counts a reader in; *idle is a reset transaction to renew, or NULL. False, and not counted, when there is no environment. */

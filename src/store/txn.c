@@ -99,7 +99,7 @@ int vf_txn_finish_write(struct vf_txn *txn, bool *map_full, struct vf_err *err)
 	*map_full = rc == MDB_MAP_FULL;
 	if (*map_full)
 		txn->store->map_full = true;
-	return rc ? vf_store_fault(txn->store, vf_env_write_code(txn->store, rc), "commit", err) : 0;
+	return rc ? vf_store_fault(txn->store, vf_env_write_code(txn, rc), "commit", err) : 0;
 }
 
 int vf_txn_write(struct vf_store *store, struct vf_txn **out, struct vf_err *err)
