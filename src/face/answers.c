@@ -52,7 +52,7 @@ static int answers_lookup(struct vf_call *call, struct vf_node *dir, const char 
 		return -ENAMETOOLONG;
 	if (vf_name_is_scratch(name))
 		return vf_scratch_lookup(call, dir, name, out);
-	if (!stem_of(name, stem, &row) || vf_is_hidden(call->face, row, dir->site, vf_span_str(name)))
+	if (!stem_of(name, stem, &row) || vf_is_hidden(call, row, dir->site, vf_span_str(name)))
 		return -ENOENT;
 	int rc = vf_call_hold(call, dir->site);
 	if (rc || (rc = saved_of(call, stem, row, question, &saved)))
@@ -87,7 +87,7 @@ static int emit_answer(void *ctx, const char *name, uint64_t ino)
 	/* Of two questions with one stem the answer is listed once. */
 	if (row == VF_ROW_ANSWER_MSGPACK && vf_index_saved_stat(a->call->index, json, &twin, &a->call->err) == 0)
 		return 0;
-	if (vf_is_hidden(a->call->face, VF_ROW_ANSWER, a->dir->site, vf_span_str(json)))
+	if (vf_is_hidden(a->call, VF_ROW_ANSWER, a->dir->site, vf_span_str(json)))
 		return 0;
 	uint64_t number = vf_ino_hash(&vf_tree[VF_ROW_ANSWER], a->dir->site, vf_span_str(json));
 	if (!vf_dir_add(a->list, vf_span_str(json), number, S_IFREG))
@@ -119,7 +119,7 @@ static int create_answer(struct vf_call *call, struct vf_node *dir, const char *
 	struct vf_found found = { .row = &vf_tree[row], .site = vf_site_use(call->face, dir->site), .name = vf_span_str(name) };
 
 	found.ino = vf_ino_hash(found.row, found.site, found.name);
-	vf_show(call->face, row, dir->site, found.name);
+	vf_show(call, row, dir->site, found.name);
 	int rc = vf_node_settle(call, &found, node);
 	if (rc)
 		return rc;
@@ -153,7 +153,7 @@ static int answers_unlink(struct vf_call *call, struct vf_node *dir, const char 
 		return vf_scratch_unlink(call, dir, name);
 	if (!stem_of(name, stem, &row))
 		return -ENOENT;
-	vf_hide(call->face, row, dir->site, vf_span_str(name));
+	vf_hide(call, row, dir->site, vf_span_str(name));
 	return 0;
 }
 

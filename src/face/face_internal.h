@@ -376,12 +376,12 @@ int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *li
 void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site);
 extern const struct vf_file_ops vf_scratch_file;
 
-/* ---- hidden.c: names that are always there, for a moment after they were unlinked ---- */
-void vf_hide(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name);
-bool vf_is_hidden(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name);
-void vf_show(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+/* ---- hidden.c: names that are always there, for a moment after they were unlinked; to the process that did it ---- */
+void vf_hide(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+bool vf_is_hidden(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+void vf_show(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
 #define VF_HIDDEN_MAX 256u
-struct vf_hidden { uint64_t name; int64_t ns; };
+struct vf_hidden { uint64_t name; pid_t pid; int64_t ns; };
 
 /* ---- directories ---- */
 extern const struct vf_dir_ops vf_root_dir, vf_meta_dir, vf_bucket_dir, vf_index_dir, vf_vectors_dir, vf_queries_dir, vf_answers_dir,

@@ -27,7 +27,7 @@ int vf_fixed_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list
 	for (unsigned row = 0; row < VF_ROWS; row++) {
 		const struct vf_row *child = &vf_tree[row];
 		if (!child->name || !child->listed || &vf_tree[child->parent] != dir->row ||
-		    vf_is_hidden(call->face, (enum vf_row_id)row, dir->site, vf_span_str("")))
+		    vf_is_hidden(call, (enum vf_row_id)row, dir->site, vf_span_str("")))
 			continue;
 		uint64_t ino = dir->site ? vf_ino_local(dir->site, child->ino) : vf_ino_hash(child, NULL, vf_span_str(""));
 		if (!vf_dir_add(list, vf_span_str(child->name), ino, child->type))
@@ -242,7 +242,7 @@ static int index_lookup(struct vf_call *call, struct vf_node *dir, const char *n
 
 	if (row == VF_ROWS)
 		return vf_scratch_lookup(call, dir, name, out);
-	if (vf_is_hidden(call->face, row, dir->site, vf_span_str("")))
+	if (vf_is_hidden(call, row, dir->site, vf_span_str("")))
 		return -ENOENT;
 	if (row == VF_ROW_CONFIG)
 		return config_find(call, dir, out);
@@ -265,11 +265,11 @@ static int create_fixed(struct vf_call *call, struct vf_node *dir, enum vf_row_i
 {
 	struct vf_span none = vf_span_str("");
 	struct vf_found found;
-	bool hidden = vf_is_hidden(call->face, row, dir->site, none);
+	bool hidden = vf_is_hidden(call, row, dir->site, none);
 
 	if (!hidden && (flags & O_EXCL))
 		return -EEXIST;
-	vf_show(call->face, row, dir->site, none);
+	vf_show(call, row, dir->site, none);
 	int rc = index_lookup(call, dir, vf_tree[row].name, &found);
 	if (rc || (rc = vf_node_settle(call, &found, node)))
 		return rc;
@@ -277,7 +277,7 @@ static int create_fixed(struct vf_call *call, struct vf_node *dir, enum vf_row_i
 	if (rc) {
 		vf_node_forget(call->face, *node, 1);
 		if (hidden)
-			vf_hide(call->face, row, dir->site, none);
+			vf_hide(call, row, dir->site, none);
 	}
 	return rc;
 }
@@ -302,7 +302,7 @@ static int index_unlink(struct vf_call *call, struct vf_node *dir, const char *n
 
 	if (row == VF_ROWS)
 		return vf_scratch_unlink(call, dir, name);
-	vf_hide(call->face, row, dir->site, vf_span_str(""));
+	vf_hide(call, row, dir->site, vf_span_str(""));
 	vf_node_detached(call->face, row, dir->site, vf_span_str(""));
 	return 0;
 }

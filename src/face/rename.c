@@ -135,7 +135,7 @@ static bool stands_in_the_way(struct vf_call *call, const struct side *to)
 static void show(struct vf_call *call, const struct side *to)
 {
 	if (vf_row_id(to->dir->row) == VF_ROW_INDEX)
-		vf_show(call->face, vf_fixed_row(VF_ROW_INDEX, to->name), to->dir->site, vf_span_str(""));
+		vf_show(call, vf_fixed_row(VF_ROW_INDEX, to->name), to->dir->site, vf_span_str(""));
 }
 
 static uint64_t bytes_max(const struct side *to)

@@ -13,7 +13,7 @@ ok "a user makes a bucket" as 1001 mkdir "$M/mine"
 is "which is the user's" "$(stat -c '%u:%g %a' "$M/mine")" "1001:1001 755"
 ok "and an index" as 1001 mkdir "$M/mine/i"
 I=$M/mine/i
-is "whose files are the user's" "$(stat -c '%u %a' "$I/config" "$I/vectors" "$I/insert" "$I/stats" | tr '\n' ' ')" "1001 644 1001 755 1001 644 1001 444 "
+is "whose files are the user's" "$(stat -c '%u %a' "$I/config" "$I/vectors" "$I/insert" "$I/stats" | tr '\n' ' ')" "1001 644 1001 755 1001 644 1001 644 "
 ok "the user sets config" as 1001 sh -c 'echo "dimension = 3" >"$1"' - "$I/config"
 record 1,2,3 '{"n": 1}' >"$dir/r.json"
 ok "and puts records in" as 1001 cp "$dir/r.json" "$I/vectors/a.msgpack"
