@@ -22,11 +22,6 @@ static int64_t now_ns(const struct vf_ask *ask)
 	return ask->question->explain ? vf_clock_mono_ns() : 0;
 }
 
-static bool selects(const struct vf_question *q)
-{
-	return q->filter || q->prefix.len;
-}
-
 /* ---- the snapshot ---- */
 
 int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config, struct vf_err *err)
@@ -51,6 +46,7 @@ void vf_ask_free(struct vf_ask *ask)
 {
 	end_snapshot(ask);
 	free(ask->self_vector);
+	free(ask->dead);
 	vf_arena_free(&ask->arena);
 }
 
@@ -87,29 +83,31 @@ static int find_self(struct vf_ask *ask, struct vf_err *err)
 	return 0;
 }
 
-/* True when the transaction holds what was not told to the graph yet: a moment later it will be. */
-static int check_ahead_of_graph(struct vf_ask *ask, bool *ahead, struct vf_err *err)
+static int begin_snapshot(struct vf_ask *ask, struct vf_err *err)
 {
-	struct vf_counters counters;
-	int rc = vf_counters_get(ask->txn, &counters, err);
-
-	*ahead = !rc && counters.next_serial > atomic_load(&ask->index->published_serial);
-	return rc;
-}
-
-int vf_ask_snapshot(struct vf_ask *ask, struct vf_err *err)
-{
-	int64_t start = now_ns(ask);
-	int rc;
-
 	end_snapshot(ask);
 	ask->deaths = atomic_load(&ask->index->deaths);
-	if ((rc = vf_txn_read(ask->index->store, &ask->txn, err)) || (rc = vf_match_make(ask->question, ask->txn, &ask->match, err)) ||
-	    (ask->question->key.len && (rc = find_self(ask, err))))
+	return vf_txn_read(ask->index->store, &ask->txn, err);
+}
+
+/* What filter and prefix select in it. */
+static int fill_snapshot(struct vf_ask *ask, struct vf_err *err)
+{
+	int64_t start = now_ns(ask);
+	int rc = vf_match_make(ask->question, ask->txn, &ask->match, err);
+
+	if (rc || (ask->question->key.len && (rc = find_self(ask, err))))
 		return rc;
 	ask->matched = ask->match.count;
 	ask->trace.match_ns += now_ns(ask) - start;
 	return 0;
+}
+
+int vf_ask_snapshot(struct vf_ask *ask, struct vf_err *err)
+{
+	int rc = begin_snapshot(ask, err);
+
+	return rc ? rc : fill_snapshot(ask, err);
 }
 
 /* ---- candidates ---- */
@@ -157,25 +155,25 @@ static int search_one(void *ctx, size_t i, unsigned worker, struct vf_err *err)
 	return rc;
 }
 
-/* With an unfiltered question what matches is not counted yet: what is live in the graph stands for it. */
 static void plan(struct vf_ask *ask, struct vf_graph *graph)
 {
 	struct vf_plan_facts *facts = &ask->facts;
+	const struct vf_question *q = ask->question;
 	struct vf_graph_counts counts = { 0 };
 
 	if (graph)
 		vf_graph_counts(graph, &counts);
-	uint64_t live = counts.pending + counts.linked;
 	*facts = (struct vf_plan_facts){
-		.records = live, .matched = ask->txn ? ask->matched : live, .filtered = !ask->match.all, .exact = ask->question->exact,
-		.dim = ask->config->dim, .ef = vf_effort_for(ask->index, ask->config, ask->question, ask->top_k),
+		.records = counts.pending + counts.linked, .matched = ask->matched, .filtered = !ask->match.all, .exact = q->exact,
+		.certain = !q->ef && (q->recall > 0 ? q->recall : ask->config->recall) >= 1, .dim = ask->config->dim,
+		.ef = vf_effort_for(ask->index, ask->config, q, ask->top_k),
 		.flat = graph && vf_graph_is_flat(graph), .code = graph ? vf_graph_quant(graph)->code : VF_CODE_F32,
 	};
 	facts->top_k = ask->top_k < facts->matched ? ask->top_k : facts->matched;
 	if (!ask->plan_kept)
 		vf_plan_make(facts, &ask->plan);
 	/* The record that is asked about is found too, and left out. */
-	if (ask->question->key.len && ask->plan.candidates)
+	if (q->key.len && ask->plan.candidates)
 		ask->plan.candidates++;
 }
 
@@ -249,7 +247,8 @@ static int settle(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint64_
 	unsigned width = vf_spread_width(n);
 
 	s.how[0] = (struct vf_settling){ .config = ask->config, .txn = ask->txn, .want = want, .self = ask->self,
-	                                 .max_distance = max_distance, .sigmas = ask->plan.sigmas };
+	                                 .dead = ask->dead, .ndead = ask->ndead, .max_distance = max_distance,
+	                                 .sigmas = ask->plan.sigmas };
 	int rc = open_twins(ask, &s, &width, err);
 	if (!rc)
 		rc = vf_spread(width, n, settle_one, &s, err);
@@ -276,7 +275,7 @@ static int read_all(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint6
 		rc = vf_scan_floats(ask->txn, ask->config, r->serials, r->nserials, ask->self, r->gauges, r->lists, n, &scanned, err);
 	for (size_t i = 0; i < n && !rc; i++) {
 		probes[i].stats = (struct vf_search_stats){ .scanned = scanned };
-		probes[i].lost = probes[i].narrow = probes[i].missing = false;
+		probes[i].lost = 0;
 		rc = vf_shortlist_rank(&r->lists[i], &r->gauges[i], ask->txn, max_distance, &probes[i].answer, err);
 	}
 	return rc;
@@ -299,20 +298,28 @@ static int settle_from_floats(struct vf_ask *ask, struct vf_probe *probes, size_
 
 enum verdict { ANSWERED, AGAIN, WIDER };
 
-static enum verdict judge(const struct vf_ask *ask, const struct vf_probe *probes, size_t n, bool set_first)
+/* A question that lost many candidates to a writer was answered from a thinner index than it is. */
+#define LOST_SHARE 4u
+
+static enum verdict judge_probe(const struct vf_ask *ask, const struct vf_probe *probe)
+{
+	/* A scan is exact by promise; a beam may end anywhere. */
+	bool wanting = probe->missing || (probe->narrow && ask->plan.exact && probe->nhits == ask->plan.candidates);
+
+	if (probe->lost && (wanting || probe->lost > probe->nhits / LOST_SHARE))
+		return AGAIN;
+	return wanting ? WIDER : ANSWERED;
+}
+
+static enum verdict judge(const struct vf_ask *ask, const struct vf_probe *probes, size_t n)
 {
 	enum verdict verdict = ANSWERED;
 
 	if (ask->plan.way == VF_WAY_NONE || ask->plan.way == VF_WAY_FLOATS)
 		return ANSWERED;
-	if (set_first && atomic_load(&ask->index->deaths) != ask->deaths)
-		return AGAIN;
-	for (size_t i = 0; i < n; i++) {
-		if (probes[i].lost)
-			return AGAIN;
-		/* A scan is exact by promise; a beam may end anywhere. */
-		if (probes[i].missing || (probes[i].narrow && ask->plan.exact && probes[i].nhits == ask->plan.candidates))
-			verdict = WIDER;
+	for (size_t i = 0; i < n && verdict != AGAIN; i++) {
+		enum verdict one = judge_probe(ask, &probes[i]);
+		verdict = one == ANSWERED ? verdict : one;
 	}
 	return verdict;
 }
@@ -323,17 +330,6 @@ static void drop_answers(struct vf_probe *probes, size_t n)
 		free(probes[i].answer.rows);
 		probes[i].answer = (struct vf_ranking){ 0 };
 	}
-}
-
-/* The plan was made for what was live in the graph; the snapshot knows better. */
-static bool plan_is_void(const struct vf_ask *ask)
-{
-	return ask->plan.way == VF_WAY_NONE && ask->matched > 0 && ask->top_k > 0;
-}
-
-static bool reads_floats(const struct vf_ask *ask)
-{
-	return ask->plan_kept && ask->plan.way == VF_WAY_FLOATS;
 }
 
 /* Loading takes the writer's turn, and a writer may have to wait for readers: so not with a transaction open. */
@@ -347,71 +343,86 @@ static int load_graph(struct vf_ask *ask, struct vf_err *err)
 	return rc;
 }
 
-/* The set of matches, and the vector of the key; later rounds of a question with many vectors keep the set while it holds. */
-static int look_first(struct vf_ask *ask, bool *usable, struct vf_err *err)
+/* A snapshot that the graph has caught up with. Later rounds of a question with many vectors keep it while the notes of deaths reach back. */
+static int look(struct vf_ask *ask, enum verdict *verdict, struct vf_err *err)
 {
-	bool set_first = selects(ask->question), ahead = false;
-	int rc = 0;
+	uint64_t deaths;
+	int rc;
 
-	*usable = true;
-	if (!set_first && !ask->question->key.len) {
-		end_snapshot(ask);
-		ask->match.all = true;
-		return 0;
-	}
-	if (set_first && ask->txn && atomic_load(&ask->index->deaths) == ask->deaths)
+	if (ask->txn && atomic_load(&ask->index->deaths) - ask->deaths < VF_DEATHS_KEPT / 8)
 		return 0;
 	end_snapshot(ask);
-	if ((rc = load_graph(ask, err)) || (rc = vf_ask_snapshot(ask, err)) || !set_first || reads_floats(ask))
+	if ((rc = load_graph(ask, err)) || (rc = begin_snapshot(ask, err)) || (rc = vf_deaths_of(ask->txn, &deaths, err)))
 		return rc;
-	rc = check_ahead_of_graph(ask, &ahead, err);
-	*usable = !ahead;
-	if (ahead)
-		end_snapshot(ask);
+	if (deaths <= atomic_load(&ask->index->deaths_told) || (ask->plan_kept && ask->plan.way == VF_WAY_FLOATS))
+		return fill_snapshot(ask, err);
+	*verdict = AGAIN;
+	return 0;
+}
+
+static int add_dead(struct vf_ask *ask, uint64_t serial, struct vf_err *err)
+{
+	const struct vf_slot_set *set = &ask->match.set;
+	struct vf_record_row row;
+	int rc = vf_row_of_serial(ask->txn, serial, &row, err);
+
+	if (rc || serial == ask->self)
+		return rc < 0 ? rc : 0;
+	if (ask->match.all || (row.slot / 64 < set->nwords && set->words[row.slot / 64] >> row.slot % 64 & 1))
+		ask->dead[ask->ndead++] = serial;
+	return 0;
+}
+
+/* Who died since the snapshot, and is alive in it. */
+static int gather_dead(struct vf_ask *ask, enum verdict *verdict, struct vf_err *err)
+{
+	struct vf_index *index = ask->index;
+	uint64_t now = atomic_load(&index->deaths);
+	int rc = 0;
+
+	ask->ndead = 0;
+	if (now == ask->deaths)
+		return 0;
+	if (!ask->dead && !(ask->dead = malloc(VF_DEATHS_KEPT * sizeof *ask->dead)))
+		return vf_oom(err);
+	if (now - ask->deaths >= VF_DEATHS_KEPT)
+		*verdict = AGAIN;
+	for (uint64_t i = ask->deaths; i < now && *verdict == ANSWERED && !rc; i++)
+		rc = add_dead(ask, atomic_load(&index->dead[i % VF_DEATHS_KEPT]), err);
+	/* Notes may have been written over while they were read. */
+	if (atomic_load(&index->deaths) - ask->deaths >= VF_DEATHS_KEPT)
+		*verdict = AGAIN;
 	return rc;
 }
 
-static int settle_attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err)
+static int settle_attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n, enum verdict *verdict, struct vf_err *err)
 {
 	uint64_t want = ask->top_k < ask->matched ? ask->top_k : ask->matched;
 	int64_t start = now_ns(ask);
 	int rc = 0;
 
 	if (ask->plan.way == VF_WAY_FLOATS)
-		rc = want ? settle_from_floats(ask, probes, n, want, err) : 0;
-	else if (ask->plan.way != VF_WAY_NONE)
+		rc = settle_from_floats(ask, probes, n, want, err);
+	else if (ask->plan.way != VF_WAY_NONE && (rc = gather_dead(ask, verdict, err)) == 0 && *verdict == ANSWERED)
 		rc = settle(ask, probes, n, want, err);
 	ask->trace.rank_ns += now_ns(ask) - start;
 	return rc;
 }
 
-/* A search that ran while a record was replaced may have come too early to its new slot and too late to its old one. */
-static bool missed_replacements(const struct vf_ask *ask, uint64_t deaths_before)
-{
-	return ask->plan.way != VF_WAY_FLOATS && ask->plan.way != VF_WAY_NONE && atomic_load(&ask->index->deaths) != deaths_before;
-}
-
 static int attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n, enum verdict *verdict, struct vf_err *err)
 {
-	bool set_first = selects(ask->question), usable;
 	int rc;
 
-	*verdict = AGAIN;
+	*verdict = ANSWERED;
 	drop_answers(probes, n);
-	if ((rc = look_first(ask, &usable, err)) || !usable)
+	if ((rc = look(ask, verdict, err)) || *verdict != ANSWERED)
 		return rc;
-	uint64_t self = ask->self, deaths = atomic_load(&ask->index->deaths_told);
 	if (ask->question->key.len)
 		probes[0].vector = ask->self_vector;
-	if ((rc = search(ask, probes, n, err)) || (!set_first && missed_replacements(ask, deaths)))
+	if ((rc = search(ask, probes, n, err)) || (rc = settle_attempt(ask, probes, n, verdict, err)) || *verdict != ANSWERED)
 		return rc;
-	if (!set_first && (rc = vf_ask_snapshot(ask, err)))
-		return rc;
-	if (self != ask->self || plan_is_void(ask))
-		return 0;
-	if ((rc = settle_attempt(ask, probes, n, err)) == 0)
-		*verdict = judge(ask, probes, n, set_first);
-	return rc;
+	*verdict = judge(ask, probes, n);
+	return 0;
 }
 
 static void pause_before(unsigned attempts)
@@ -434,7 +445,10 @@ int vf_ask_run(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_
 		if (verdict == WIDER) {
 			vf_plan_widen(&ask->facts, &ask->plan);
 			ask->plan_kept = true;
-		} else if (attempts >= ATTEMPTS_MAX) {
+			continue;
+		}
+		end_snapshot(ask);
+		if (attempts >= ATTEMPTS_MAX) {
 			ask->plan = (struct vf_plan){ .way = VF_WAY_FLOATS, .exact = true };
 			ask->plan_kept = true;
 		} else if (attempts > 0) {
@@ -466,10 +480,10 @@ static int answer_round(struct vf_ask *ask, struct vf_probe *probes, size_t n, s
 static int answer_vectors(struct vf_ask *ask, struct vf_spool *spool, struct vf_err *err)
 {
 	const struct vf_question *q = ask->question;
-	struct vf_probe probes[ROUND_PROBES] = { { 0 } };
+	struct vf_probe one = { .vector = NULL }, *probes = q->many ? calloc(ROUND_PROBES, sizeof *probes) : &one;
 	struct vf_answer answer;
 	size_t total = q->vectors ? q->nvectors : 1, n;
-	int rc = q->many ? vf_answer_begin_many(&answer, q, spool, q->nvectors, err) : 0;
+	int rc = !probes ? vf_oom(err) : q->many ? vf_answer_begin_many(&answer, q, spool, q->nvectors, err) : 0;
 
 	for (size_t first = 0; first < total && !rc; first += n) {
 		n = round_size(ask, total - first);
@@ -477,8 +491,10 @@ static int answer_vectors(struct vf_ask *ask, struct vf_spool *spool, struct vf_
 			probes[i].vector = q->vectors ? q->vectors + (first + i) * q->dim : NULL;
 		rc = answer_round(ask, probes, n, &answer, spool, err);
 	}
-	for (size_t i = 0; i < ROUND_PROBES; i++)
+	for (size_t i = 0; probes && i < (q->many ? ROUND_PROBES : 1); i++)
 		vf_probe_free(&probes[i]);
+	if (q->many)
+		free(probes);
 	return rc || !q->many ? rc : vf_answer_end_many(&answer, err);
 }
 

@@ -5,10 +5,13 @@
  * way), settle.c and rank.c (candidates -> exact order), scan.c (every vector of the snapshot), spread.c (threads), select.c (no vector),
  * reply.c (the answer's rows), explain.c, near.c, effort.c.
  *
- * The law of snapshots. A candidate from the graph is a (slot, serial) pair; a serial that the read transaction has is alive in it, at that slot. One
- * that it has not was committed later or removed before: the candidate is lost, and the question is asked again on a new transaction.
- * - Without a match set the transaction begins after the search: whatever the search did not see was not acknowledged when it began.
- * - With one the set comes first. It holds for the search when all of the transaction was published in the graph before, and no slot died since. */
+ * The law of snapshots. An answer is what one read transaction holds, and the transaction begins first. The graph is searched beside
+ * writers, so it may be ahead of the transaction, and is never behind it but for records whose insert has not returned:
+ * - Candidates are (slot, serial) pairs. A serial that the transaction has is alive in it, at that slot. One that it has not was committed later: it
+ *   is lost, and a question that lost too many is asked again on a new transaction.
+ * - A record of the transaction that died since is not among the candidates. The index notes the last deaths: they are candidates too.
+ * - While the transaction knows of deaths that the graph was not told yet, a replaced record might be seen in neither its old nor
+ *   its new slot: the question waits a moment. */
 #ifndef VECFS_ASK_INTERNAL_H
 #define VECFS_ASK_INTERNAL_H
 
@@ -97,7 +100,7 @@ struct vf_probe {
 	struct vf_search_stats stats;
 	uint64_t reranked;
 	struct vf_ranking answer;
-	bool lost;                 /* a candidate is not in the snapshot */
+	uint32_t lost;             /* candidates that are not in the snapshot */
 	bool narrow;               /* candidates ended while a further one could still have entered */
 	bool missing;              /* there are fewer candidates than are wanted */
 };
@@ -105,6 +108,8 @@ struct vf_settling {
 	const struct vf_config *config;
 	struct vf_txn *txn;
 	uint64_t want, self;       /* serial to leave out, 0: none */
+	const uint64_t *dead;      /* serials that the graph could not show any more: candidates too */
+	size_t ndead;
 	const double *max_distance;
 	double sigmas;             /* how unlikely an error of the codes has to be to be ruled out */
 };
@@ -129,7 +134,8 @@ struct vf_plan {
 };
 struct vf_plan_facts {
 	uint64_t records, matched, top_k;   /* top_k clipped to matched */
-	bool filtered, flat, exact, linked;
+	bool filtered, flat;
+	bool exact, certain;                /* asked for: the true answer; a recall of 1 */
 	uint32_t dim, ef;
 	enum vf_code code;
 };
@@ -162,6 +168,8 @@ struct vf_ask {
 	struct vf_match match;
 	uint64_t matched;          /* by filter and prefix, without `self` */
 	uint64_t deaths;           /* of the index, before txn began */
+	uint64_t *dead;            /* those since, of records that match */
+	size_t ndead;
 	uint64_t self;             /* serial of the record asked about, 0: none */
 	float *self_vector;
 	/* the way */

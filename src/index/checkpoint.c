@@ -372,9 +372,9 @@ int64_t vf_memory_work(struct vf_index *index)
 		vf_index_warn(index, "linking waits: %s", err.text);
 		return 1000 * MS;
 	}
-	/* Another thread is at them, and comes back itself when there is more. */
+	/* Another thread is at them. It may have looked before this one linked its last: come back. */
 	if (pthread_mutex_trylock(&index->keeper->chores))
-		return more ? 0 : INT64_MAX;
+		return more ? 0 : 20 * MS;
 	int64_t after = do_chores(index);
 	pthread_mutex_unlock(&index->keeper->chores);
 	if (more)

@@ -73,11 +73,22 @@ void vf_change_holds_config(struct vf_change *change)
 
 /* ---- in the committer's turn, after it ---- */
 
-static int tell_graph(struct vf_graph *graph, const struct vf_effect *effect, struct vf_err *err)
+/* Questions whose transaction still has the dead vector look for it here, since the graph will not show it. */
+static void note_death(struct vf_index *index, uint32_t slot)
+{
+	uint64_t deaths = atomic_load(&index->deaths), serial;
+
+	vf_graph_slot(index->graph, slot, &serial);
+	atomic_store(&index->dead[deaths % VF_DEATHS_KEPT], serial);
+	atomic_store(&index->deaths, deaths + 1);
+}
+
+static int tell_graph(struct vf_index *index, const struct vf_effect *effect, struct vf_err *err)
 {
 	if (effect->add)
-		return vf_graph_add(graph, effect->slot, effect->serial, effect->vector, err);
-	vf_graph_remove(graph, effect->slot);
+		return vf_graph_add(index->graph, effect->slot, effect->serial, effect->vector, err);
+	note_death(index, effect->slot);
+	vf_graph_remove(index->graph, effect->slot);
 	return 0;
 }
 
@@ -97,15 +108,16 @@ static void publish(struct vf_change *change)
 	struct vf_err err = VF_ERR_INIT;
 	uint64_t deaths = count_deaths(change);
 
-	atomic_fetch_add(&index->deaths, deaths);
 	for (size_t i = 0; i < change->neffects && !index->graph_broken; i++)
-		if (tell_graph(index->graph, &change->effects[i], &err)) {
+		if (tell_graph(index, &change->effects[i], &err)) {
 			vf_index_warn(index, "is loaded again: %s", err.text);
 			index->graph_broken = true;
 		}
 	change->neffects = 0;
+	/* A broken graph is read again from disk. Deaths that were not noted make all notes void. */
+	if (index->graph_broken)
+		atomic_fetch_add(&index->deaths, VF_DEATHS_KEPT);
 	atomic_fetch_add(&index->deaths_told, deaths);
-	atomic_store(&index->published_serial, change->counters.next_serial);
 	atomic_store(&index->unlisted_keys, change->counters.unlisted_keys);
 	atomic_fetch_add(&index->version, 1);
 }

@@ -177,7 +177,7 @@ static int ask_sample(struct measure *m, struct vf_probe *probe, const struct sa
 		return rc;
 	rc = vf_probe_settle(probe, &how, err);
 	vf_txn_end(&how.txn);
-	return rc ? rc : probe->lost || (!ef && probe->narrow && probe->nhits == CANDIDATES);
+	return rc ? rc : probe->lost > 0 || (!ef && probe->narrow && probe->nhits == CANDIDATES);
 }
 
 /* Under cosine a vector counts by its direction. */

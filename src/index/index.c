@@ -75,13 +75,15 @@ static int read_meta(struct vf_index *index, struct vf_err *err)
 {
 	struct vf_txn *txn = NULL;
 	struct vf_counters counters;
+	uint64_t deaths;
 	int rc;
 
 	if ((rc = vf_txn_read(index->store, &txn, err)) == 0 && (rc = vf_format_check(txn, err)) == 0 &&
-	    (rc = vf_counters_get(txn, &counters, err)) == 0) {
+	    (rc = vf_counters_get(txn, &counters, err)) == 0 && (rc = vf_deaths_of(txn, &deaths, err)) == 0) {
 		atomic_store(&index->unlisted_keys, counters.unlisted_keys);
 		atomic_store(&index->version, counters.next_version);
-		atomic_store(&index->published_serial, counters.next_serial);
+		atomic_store(&index->deaths, deaths);
+		atomic_store(&index->deaths_told, deaths);
 	}
 	vf_txn_end(&txn);
 	return rc ? rc : vf_settings_load(index, err);

@@ -26,6 +26,7 @@ struct vf_settings {
 };
 
 #define VF_EFFORT_STEPS 32u
+#define VF_DEATHS_KEPT  1024u
 
 struct vf_index {
 	struct vf_store *store;
@@ -37,12 +38,12 @@ struct vf_index {
 	struct vf_settings *settings;
 
 	_Atomic uint64_t version;
-	/* What a question with a filter holds its snapshot against: serials below were told to the graph; how many slots have died
-	 * since the start (counted before the graph is told). */
-	_Atomic uint64_t published_serial, deaths;
-	/* The same, counted after the graph was told. While the two are equal and stay so, no record is between its old and its new
-	 * slot. */
+	/* Serials that were given and are no more, counted once the graph was told. A transaction has the same count (vf_deaths_of); what it
+	 * has more the graph has still to hear. */
 	_Atomic uint64_t deaths_told;
+	/* The last of them, death i in place i % VF_DEATHS_KEPT, noted before the graph is told. */
+	_Atomic uint64_t deaths;
+	_Atomic uint64_t dead[VF_DEATHS_KEPT];
 
 	/* The graph: NULL until first needed. A holder of graph_lock (shared) may use it and the pointer stays; it is loaded, swapped
 	 * or dropped under the exclusive lock only, and only in the committer's turn: the committer itself needs no lock to use it.
@@ -101,6 +102,8 @@ int vf_settings_replace(struct vf_index *index, struct vf_config *config, struct
 struct vf_counters { uint64_t next_serial, next_ino, next_version, unlisted_keys; };
 int vf_counters_get(struct vf_txn *txn, struct vf_counters *out, struct vf_err *err);
 int vf_counters_put(struct vf_txn *txn, const struct vf_counters *counters, struct vf_err *err);
+/* Serials that were given and are no more, as the transaction sees it. */
+int vf_deaths_of(struct vf_txn *txn, uint64_t *out, struct vf_err *err);
 #define VF_KEY_ROW_MAX   479u          /* keys up to this many bytes are their own row key */
 #define VF_KEY_ROW_HEAD  464u          /* longer ones: these first bytes, then the 16 bytes of their XXH3-128 */
 

@@ -168,3 +168,16 @@ int vf_counters_put(struct vf_txn *txn, const struct vf_counters *counters, stru
 	vf_store_u64(bytes + 24, counters->unlisted_keys);
 	return vf_put(txn, VF_T_META, vf_span_str(VF_META_COUNTERS), vf_span(bytes, sizeof bytes), err);
 }
+
+int vf_deaths_of(struct vf_txn *txn, uint64_t *out, struct vf_err *err)
+{
+	struct vf_counters counters;
+	uint64_t records;
+	int rc;
+
+	if ((rc = vf_counters_get(txn, &counters, err)) || (rc = vf_count(txn, VF_T_KEYS, &records, err)))
+		return rc;
+	/* Serials begin at 1. */
+	*out = counters.next_serial - 1 - records;
+	return 0;
+}

@@ -89,42 +89,65 @@ static bool is_past(const struct vf_probe *probe, const struct residuals *seen, 
 /* This many are read beyond the wanted before the law is trusted. */
 #define READ_BEYOND 4u
 
-static int read_hit(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge, const struct vf_hit *hit,
-                    struct vf_shortlist *list, struct residuals *seen, struct vf_err *err)
+/* 0, 1 when it is not in the snapshot. */
+static int read_row(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge, uint64_t serial,
+                    struct vf_shortlist *list, struct vf_kept *kept, struct vf_err *err)
 {
-	struct vf_kept kept = { .serial = hit->serial };
 	struct vf_span row;
-	int rc = vf_vector_of_serial(how->txn, hit->serial, gauge->dim, &row, err);
+	int rc = vf_vector_of_serial(how->txn, serial, gauge->dim, &row, err);
 
-	if (rc) {
-		probe->lost = rc == 1;
+	if (rc)
 		return rc;
-	}
-	kept.row = row.data;
-	kept.line = vf_gauge_line(gauge, row.data, &kept.slack);
-	learn(seen, kept.line - (probe->law.slope * hit->distance + probe->law.bias), kept.slack);
+	*kept = (struct vf_kept){ .serial = serial, .row = row.data };
+	kept->line = vf_gauge_line(gauge, row.data, &kept->slack);
 	probe->reranked++;
-	return vf_shortlist_add(list, &kept, err);
+	return vf_shortlist_add(list, kept, err);
 }
 
-/* 0, 1 when a candidate is lost. */
+static int read_dead(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge, struct vf_shortlist *list,
+                     struct vf_err *err)
+{
+	struct vf_kept kept;
+	int rc = 0;
+
+	for (size_t i = 0; i < how->ndead && rc >= 0; i++)
+		rc = read_row(probe, how, gauge, how->dead[i], list, &kept, err);
+	return rc < 0 ? rc : 0;
+}
+
+static bool is_read_already(const struct vf_settling *how, uint64_t serial)
+{
+	if (serial == how->self)
+		return true;
+	for (size_t i = 0; i < how->ndead; i++)
+		if (how->dead[i] == serial)
+			return true;
+	return false;
+}
+
 static int read_hits(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge, struct vf_shortlist *list,
                      struct vf_err *err)
 {
 	struct residuals seen = { 0 };
-	uint64_t read = 0;
+	uint64_t read = how->ndead;
+	struct vf_kept kept;
 
 	for (uint32_t i = 0; i < probe->nhits; i++) {
 		const struct vf_hit *hit = &probe->hits[i];
-		if (hit->serial == how->self)
+		if (is_read_already(how, hit->serial))
 			continue;
 		if (read >= how->want + READ_BEYOND && is_past(probe, &seen, hit->distance, how->sigmas, vf_shortlist_limit(list))) {
 			probe->narrow = false;
 			break;
 		}
-		int rc = read_hit(probe, how, gauge, hit, list, &seen, err);
-		if (rc)
+		int rc = read_row(probe, how, gauge, hit->serial, list, &kept, err);
+		if (rc < 0)
 			return rc;
+		if (rc) {
+			probe->lost++;
+			continue;
+		}
+		learn(&seen, kept.line - (probe->law.slope * hit->distance + probe->law.bias), kept.slack);
 		read++;
 	}
 	probe->missing = read < how->want;
@@ -138,12 +161,15 @@ int vf_probe_settle(struct vf_probe *probe, const struct vf_settling *how, struc
 
 	vf_gauge_init(&gauge, how->config, probe->vector);
 	vf_shortlist_init(&list, how->want);
-	probe->lost = probe->missing = false;
+	probe->lost = 0;
+	probe->missing = false;
 	probe->narrow = true;
 	probe->reranked = 0;
-	int rc = read_hits(probe, how, &gauge, &list, err);
+	int rc = read_dead(probe, how, &gauge, &list, err);
+	if (!rc)
+		rc = read_hits(probe, how, &gauge, &list, err);
 	if (!rc)
 		rc = vf_shortlist_rank(&list, &gauge, how->txn, how->max_distance, &probe->answer, err);
 	vf_shortlist_free(&list);
-	return rc < 0 ? rc : 0;
+	return rc;
 }
