@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Builds the benchmark programs, makes the sets, runs everything side by side. Called by make bench and make bench-full.
+# usage: bench.sh BUILD-DIRECTORY quick|full        DATA=DIR keeps the sets elsewhere than in BUILD-DIRECTORY/bench/data
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+. "$top/contrib/lib.sh"
+build=$1
+case "$2" in
+	quick) sets="c20-512 c100-128 fashion" rounds=3 ;;
+	full) sets="c20-512 c100-128 fashion c100-768 c40-1536 glove c500-128" rounds=5 ;;
+	*) die "usage: bench.sh BUILD-DIRECTORY quick|full" ;;
+esac
+
+say "what is missing"
+install_missing g++ libhnswlib-dev dataset-fashion-mnist python3 python3-numpy npm
+
+say "programs"
+libraries=
+for floor in index codec filter graph store dist base; do libraries="$libraries $build/libvf_$floor.a"; done
+mkdir -p "$build/bench"
+flags="-O2 -std=gnu11 -D_GNU_SOURCE -I$top/include -pthread"
+links="-lmsgpackc -ljansson -linih -lroaring -lxxhash -llmdb -lm"
+for program in engine client; do
+	# shellcheck disable=SC2086
+	cc $flags -o "$build/bench/$program" "$top/bench/$program.c" $libraries $links
+done
+c++ -O3 -march=native -w -o "$build/bench/peer_hnswlib" "$top/bench/peer_hnswlib.cc" -lpthread
+
+say "side by side"
+# Debian's numpy, whatever python3 comes first in the PATH.
+# shellcheck disable=SC2086
+exec /usr/bin/python3 "$top/bench/run.py" --data "${DATA:-$build/bench/data}" --out "$build/bench/out" --programs "$build/bench" \
+	--vecfs "$build/vecfs" --rounds $rounds $sets
