@@ -155,7 +155,11 @@ static const struct vf_verb query_verb = {
 
 static int open_query(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
 {
-	return vf_conversation_open(call, node, flags, &query_verb, out);
+	int rc = vf_conversation_open(call, node, flags, &query_verb, out);
+
+	if (rc == 0)
+		(*out)->lingers = vf_flags_read(flags);
+	return rc;
 }
 
 const struct vf_file_ops vf_query_file = { .open = open_query, .truncate = vf_conversation_truncate };

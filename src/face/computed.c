@@ -61,8 +61,12 @@ int vf_computed_open(struct vf_call *call, struct vf_node *node, int flags, stru
 			vf_rendering_put(rendering);
 		return vf_fail(&call->err, EPERM, "%s is computed: it can be read only", node->row->path);
 	}
-	if (!rendering)
+	if (!rendering) {
+		/* The last reader has closed it since the lookup: made again, and told when that gave another size. */
 		rc = vf_rendering_get(call, node->row, node->site, node->name, node->version, &rendering);
+		if (rc == 0 && rendering->rc == 0)
+			vf_node_resized(call->face, node, vf_spool_size(&rendering->spool));
+	}
 	if (rc)
 		return rc;
 	if (rendering->rc) {

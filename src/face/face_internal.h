@@ -10,7 +10,7 @@
  * list.c (readdir), fixed.c (directories with fixed entries), vectors.c, queries.c, answers.c, near.c, computed.c (stats, errors, exports, ...),
  * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), record_file.c, whole_file.c (config, saved questions),
  * scratch.c (temporary files), pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c,
- * hidden.c (unlinked and still there), xattr.c, ring.c (errors), budget.c (memory of users), metrics.c, mount.c.
+ * hidden.c (unlinked and still there), xattr.c, ring.c (errors), budget.c (memory of users), metrics.c, linger.c, mount.c.
  *
  * Order of locks: handle > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget). */
 #ifndef VECFS_FACE_INTERNAL_H
@@ -118,6 +118,8 @@ void vf_call_spool(struct vf_call *call, const struct vf_spool *spool, uint64_t 
 /* ---- site.c: buckets and indexes that the kernel knows of ---- */
 struct vf_site {
 	struct vf_site *next;
+	uint64_t id;                 /* in the catalog */
+	bool is_index;               /* or a bucket */
 	unsigned users;              /* face->lock */
 	struct vf_dir_attr attr;     /* face->lock */
 	char *bucket, *index;        /* face->lock; index NULL: a bucket */
@@ -143,6 +145,7 @@ void vf_site_gone(struct vf_face *face, const char *bucket, const char *index);
 void vf_sites_free(struct vf_face *face);
 
 /* ---- node.c ---- */
+/* What changes is read and written under face->lock. */
 struct vf_node {
 	struct vf_node *next;        /* in its chain */
 	struct vf_node *before, *behind;   /* in the list of all */
@@ -192,6 +195,13 @@ void vf_node_forget(struct vf_face *face, struct vf_node *node, uint64_t nlookup
 bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer);
 void vf_node_close(struct vf_face *face, struct vf_node *node, bool writer);
 void vf_node_staged(struct vf_face *face, struct vf_node *node, uint64_t size, bool dirty);
+/* A copy of what changes. */
+struct vf_node_state { bool pending, unlinked; uint64_t version, size; };
+struct vf_node_state vf_node_state(struct vf_face *face, struct vf_node *node);
+/* Created, not committed yet. */
+void vf_node_is_pending(struct vf_face *face, struct vf_node *node);
+/* The kernel asks for the attributes again when the size has changed. */
+void vf_node_resized(struct vf_face *face, struct vf_node *node, uint64_t size);
 void vf_node_flushed(struct vf_face *face, struct vf_node *node);
 /* A writer's commit: the node goes on as the version that now is. */
 void vf_node_committed(struct vf_face *face, struct vf_node *node, uint64_t ino, uint64_t version, uint64_t size, int64_t mtime_ns);
@@ -285,6 +295,7 @@ struct vf_handle {
 	int flags;                   /* of open(2) */
 	bool writer;                 /* counted as a writer of the node */
 	bool direct, keep, noflush;  /* for the kernel */
+	bool lingers;                /* its next call is expected at once */
 	pid_t opener;
 	uid_t uid;
 	uint64_t owner;              /* the opener's table of files, once seen */
@@ -348,12 +359,12 @@ struct vf_scratch {
 	pthread_mutex_t lock;
 	uint64_t site_id, ino;
 	enum vf_row_id dir;
-	bool listed;
+	atomic_bool listed;
 	uid_t uid; gid_t gid; mode_t mode;
 	int64_t mtime_ns, ctime_ns;
 	bool mtime_set;              /* by utimens: goes into the record */
 	struct vf_pages pages;
-	char name[256];
+	char name[256];              /* this and dir: under the lock of the table */
 };
 struct vf_scratches;
 int vf_scratches_new(struct vf_scratches **out, struct vf_err *err);
@@ -361,6 +372,8 @@ void vf_scratches_free(struct vf_scratches **scratches);
 /* With one user more; NULL: none. */
 struct vf_scratch *vf_scratch_find(struct vf_face *face, struct vf_node *dir, const char *name);
 void vf_scratch_put(struct vf_scratch *scratch);
+/* Where it is now. */
+enum vf_row_id vf_scratch_where(struct vf_face *face, const struct vf_scratch *scratch, char name[256]);
 int vf_scratch_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out);
 int vf_scratch_create(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode, int flags,
                       struct vf_node **node, struct vf_handle **handle);
@@ -368,8 +381,8 @@ int vf_scratch_unlink(struct vf_call *call, struct vf_node *dir, const char *nam
 /* A file of that name with these bytes (replaces): what a rename to a temporary name leaves. */
 int vf_scratch_keep(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_span bytes, int64_t mtime_ns);
 int vf_scratch_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, struct vf_node *to_dir, const char *to, bool replace);
-/* The whole content, at most `max` bytes (EFBIG). */
-int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t max, struct vf_buf *out);
+/* The whole content, at most `max` bytes (EFBIG), and the time that utimens gave it (0: none). */
+int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t max, struct vf_buf *out, int64_t *mtime_ns);
 /* Adds those of a directory, as the lister's page. */
 int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list);
 /* Those of an index that is removed. */
@@ -481,6 +494,9 @@ void vf_metrics_free(struct vf_metrics **metrics);
 void vf_metrics_count(struct vf_metrics *metrics, const char *op, bool failed);
 int vf_metrics_render(struct vf_call *call, struct vf_spool *out);
 
+/* ---- linger.c ---- */
+void vf_linger(struct vf_face *face);
+
 /* ---- ops.c, mount.c ---- */
 extern const struct fuse_lowlevel_ops vf_ops;
 
@@ -513,6 +529,8 @@ struct vf_face {
 	struct vf_ring *ring;
 	struct vf_metrics *metrics;
 	int64_t mounted_ns;
+	bool many_processors;
+	atomic_flag lingering;
 };
 
 #endif

@@ -21,7 +21,7 @@ int vf_handle_new(struct vf_call *call, struct vf_node *node, int flags, size_t 
 	handle->flags = flags;
 	handle->opener = call->pid;
 	handle->uid = call->uid;
-	if (node->site && node->site->index)
+	if (node->site && node->site->is_index)
 		rc = vf_site_hold(call, node->site, &handle->index);
 	if (rc) {
 		vf_handle_free(call, handle);

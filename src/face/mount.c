@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "vecfs/clock.h"
 
@@ -136,6 +137,7 @@ int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const stru
 	face->catalog = catalog;
 	face->options = *options;
 	face->mounted_ns = vf_clock_real_ns();
+	face->many_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	pthread_mutex_init(&face->lock, NULL);
 	said[0] = '\0';
 	fuse_set_log_func(listen_to_fuse);

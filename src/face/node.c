@@ -25,7 +25,7 @@ static uint64_t mix(uint64_t h, const void *data, size_t len)
 
 static uint64_t hash_of(const struct vf_row *row, const struct vf_site *site, struct vf_span name)
 {
-	uint64_t head[2] = { (uint64_t)vf_row_id(row), site ? site->attr.id : 0 };
+	uint64_t head[2] = { (uint64_t)vf_row_id(row), site ? site->id : 0 };
 
 	return mix(mix(0xcbf29ce484222325ull, head, sizeof head), name.data, name.len);
 }
@@ -42,7 +42,7 @@ uint64_t vf_ino_hash(const struct vf_row *row, const struct vf_site *site, struc
 
 uint64_t vf_ino_local(const struct vf_site *site, uint64_t local)
 {
-	return site->attr.id << 40 | local;
+	return site->id << 40 | local;
 }
 
 struct vf_node *vf_node_of(struct vf_face *face, fuse_ino_t ino)
@@ -355,6 +355,31 @@ void vf_node_staged(struct vf_face *face, struct vf_node *node, uint64_t size, b
 	pthread_mutex_unlock(&face->lock);
 }
 
+struct vf_node_state vf_node_state(struct vf_face *face, struct vf_node *node)
+{
+	pthread_mutex_lock(&face->lock);
+	struct vf_node_state state = { node->pending, node->unlinked, node->version, node->size };
+	pthread_mutex_unlock(&face->lock);
+	return state;
+}
+
+void vf_node_is_pending(struct vf_face *face, struct vf_node *node)
+{
+	pthread_mutex_lock(&face->lock);
+	node->pending = true;
+	pthread_mutex_unlock(&face->lock);
+}
+
+void vf_node_resized(struct vf_face *face, struct vf_node *node, uint64_t size)
+{
+	pthread_mutex_lock(&face->lock);
+	bool changed = node->size != size;
+	node->size = size;
+	pthread_mutex_unlock(&face->lock);
+	if (changed)
+		fuse_lowlevel_notify_inval_inode(face->session, vf_node_id(face, node), -1, 0);
+}
+
 void vf_node_flushed(struct vf_face *face, struct vf_node *node)
 {
 	pthread_mutex_lock(&face->lock);
@@ -488,22 +513,28 @@ static const char *dir_of(enum vf_row_id row)
 	return parent->name ? parent->name : "";
 }
 
-static void put_name(const struct vf_node *node, char *out, size_t size)
+static const char *ending_of(const struct vf_node *node)
+{
+	if (node->row == &vf_tree[VF_ROW_RECORD])
+		return ".msgpack";
+	return node->row == &vf_tree[VF_ROW_RECORD_JSON] ? ".json" : "";
+}
+
+/* The last name of the path; a temporary file says itself in which directory it is. */
+static void put_name(struct vf_face *face, const struct vf_node *node, char *out, size_t size, const char **dir)
 {
 	struct vf_buf escaped = VF_BUF_INIT;
 	struct vf_err err = VF_ERR_INIT;
-	const char *end = "";
+	char scratch[256];
 
-	if (node->row == &vf_tree[VF_ROW_RECORD])
-		end = ".msgpack";
-	else if (node->row == &vf_tree[VF_ROW_RECORD_JSON])
-		end = ".json";
-	if (node->row->name)
+	if (node->row->name) {
 		snprintf(out, size, "%s", node->row->name);
-	else if (node->scratch)
-		snprintf(out, size, "%s", node->scratch->name);
-	else if (vf_key_escape(node->name, &escaped, &err) == 0)
-		snprintf(out, size, "%.*s%s", (int)escaped.len, (char *)escaped.data, end);
+	} else if (node->scratch) {
+		*dir = vf_tree[vf_scratch_where(face, node->scratch, scratch)].name;
+		snprintf(out, size, "%s", scratch);
+	} else if (vf_key_escape(node->name, &escaped, &err) == 0) {
+		snprintf(out, size, "%.*s%s", (int)escaped.len, (char *)escaped.data, ending_of(node));
+	}
 	vf_buf_free(&escaped);
 }
 
@@ -512,12 +543,14 @@ void vf_node_path(struct vf_face *face, const struct vf_node *node, const char *
 	struct vf_site_names names = { "", "" };
 	enum vf_row_id row = vf_row_id(node->row);
 	char own[600] = "";
+	const char *dir = dir_of(row);
 
 	if (node->site)
 		vf_site_names(face, node->site, &names);
 	if (row != VF_ROW_ROOT && row != VF_ROW_BUCKET && row != VF_ROW_INDEX)
-		put_name(node, own, sizeof own);
-	const char *dir = node->scratch ? (vf_tree[node->scratch->dir].name ? vf_tree[node->scratch->dir].name : "") : dir_of(row);
+		put_name(face, node, own, sizeof own, &dir);
+	if (!dir)
+		dir = "";
 	snprintf(out, size, "%s%s%s%s%s%s%s%s%s%s", names.bucket[0] ? "/" : "", names.bucket, names.index[0] ? "/" : "", names.index,
 	         dir[0] ? "/" : "", dir, own[0] ? "/" : "", own, child ? "/" : "", child ? child : "");
 	if (out[0] == '\0')

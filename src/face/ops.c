@@ -289,6 +289,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 {
 	struct vf_call call;
 	struct vf_handle *handle = handle_of(fi);
+	bool lingers = handle->lingers;
 
 	begin(&call, req, ino, "read");
 	handle->users++;
@@ -300,6 +301,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		pthread_mutex_unlock(&handle->lock);
 	release(&call, handle);
 	vf_call_end(&call);
+	if (lingers)
+		vf_linger(call.face);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
@@ -307,6 +310,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct vf_call call;
 	struct vf_node *node = begin(&call, req, ino, "write");
 	struct vf_handle *handle = handle_of(fi);
+	bool lingers = handle->lingers;
 
 	call.lock_owner = fi->lock_owner;
 	pthread_mutex_lock(&handle->lock);
@@ -319,6 +323,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	}
 	fuse_reply_write(req, size);
 	vf_call_end(&call);
+	if (lingers)
+		vf_linger(call.face);
 }
 
 static void flush(struct vf_call *call, struct vf_node *node, struct vf_handle *handle)

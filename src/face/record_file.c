@@ -173,7 +173,7 @@ static int snapshot_of(struct vf_call *call, struct vf_node *node, struct vf_ren
 		vf_rendering_put(r);
 		return rc;
 	}
-	if (stat.version != node->version) {
+	if (stat.version != vf_node_state(call->face, node).version) {
 		vf_node_committed(call->face, node, vf_ino_local(node->site, stat.ino), stat.version, vf_spool_size(&r->spool), stat.mtime_ns);
 		fuse_lowlevel_notify_inval_inode(call->face->session, vf_node_id(call->face, node), -1, 0);
 	}
@@ -184,16 +184,16 @@ static int snapshot_of(struct vf_call *call, struct vf_node *node, struct vf_ren
 static int open_reader(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
 {
 	struct vf_rendering *rendering = NULL;
+	bool pending = vf_node_state(call->face, node).pending;
 	int rc = 0;
 
-	if (!node->pending)
+	if (!pending)
 		rc = snapshot_of(call, node, &rendering);
 	/* Being created by another: there is nothing to read yet. */
 	else if (!(rendering = vf_rendering_new(call->face)))
 		rc = vf_oom(&call->err);
 	if (rc)
 		return rc;
-	bool pending = node->pending;
 	rc = vf_snapshot_open(call, node, flags, rendering, out);
 	if (rc == 0 && pending)
 		(*out)->keep = false;
@@ -488,7 +488,7 @@ static int open_writer(struct vf_call *call, struct vf_node *node, int flags, st
 		return rc;
 	vf_stage_init(&w->stage, call->face->budget, call->uid, VF_RECORD_FILE_BYTES_MAX);
 	w->handle.direct = true;
-	w->loaded = (flags & O_TRUNC) || node->pending;
+	w->loaded = (flags & O_TRUNC) || vf_node_state(call->face, node).pending;
 	restart_scan(w);
 	(void)((rc = vf_buf_put(&w->key, node->name.data, node->name.len, &call->err)) || (rc = vf_handle_join(call, &w->handle)));
 	if (rc) {
@@ -528,7 +528,7 @@ int vf_record_create(struct vf_call *call, struct vf_node *dir, enum vf_row_id r
 	if (rc)
 		return rc;
 	if (created)
-		(*node)->pending = true;
+		vf_node_is_pending(call->face, *node);
 	rc = open_writer(call, *node, flags | (created ? O_CREAT : 0), handle);
 	if (rc)
 		vf_node_forget(call->face, *node, 1);
@@ -539,9 +539,11 @@ int vf_record_create(struct vf_call *call, struct vf_node *dir, enum vf_row_id r
 
 static int truncate_path(struct vf_call *call, struct vf_node *node, uint64_t size)
 {
-	if (size == 0 || size == node->size)
+	uint64_t now = vf_node_state(call->face, node).size;
+
+	if (size == 0 || size == now)
 		return 0;
-	return vf_fail(&call->err, EINVAL, "a record of %llu bytes cannot be cut to %llu", (unsigned long long)node->size, (unsigned long long)size);
+	return vf_fail(&call->err, EINVAL, "a record of %llu bytes cannot be cut to %llu", (unsigned long long)now, (unsigned long long)size);
 }
 
 /* While it is written the time goes with the commit. */

@@ -152,6 +152,7 @@ static uint64_t bytes_max(const struct side *to)
 static int from_scratch(struct vf_call *call, const struct side *from, const struct side *to, bool replace)
 {
 	struct vf_buf bytes = VF_BUF_INIT;
+	int64_t mtime_ns = 0;
 
 	if (to->what == SCRATCH)
 		return vf_scratch_rename(call, from->dir, from->name, to->dir, to->name, replace);
@@ -159,9 +160,9 @@ static int from_scratch(struct vf_call *call, const struct side *from, const str
 	if (!scratch)
 		return -ENOENT;
 	int rc = !replace && stands_in_the_way(call, to) ? vf_fail(&call->err, EEXIST, "%s is there already", to->name)
-	                                                 : vf_scratch_bytes(call, scratch, bytes_max(to), &bytes);
+	                                                 : vf_scratch_bytes(call, scratch, bytes_max(to), &bytes, &mtime_ns);
 	if (rc == 0)
-		rc = commit(call, to, vf_buf_span(&bytes), scratch->mtime_set ? scratch->mtime_ns : 0, replace);
+		rc = commit(call, to, vf_buf_span(&bytes), mtime_ns, replace);
 	if (rc == 0) {
 		show(call, to);
 		vf_scratch_unlink(call, from->dir, from->name);

@@ -212,7 +212,7 @@ int vf_rendering_get(struct vf_call *call, const struct vf_row *row, struct vf_s
                      struct vf_rendering **out)
 {
 	struct vf_renderings *all = call->face->renderings;
-	uint64_t site_id = site ? site->attr.id : 0;
+	uint64_t site_id = site ? site->id : 0;
 
 	pthread_mutex_lock(&all->lock);
 	struct vf_rendering *r = look(all, row, site_id, name, version);

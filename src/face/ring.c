@@ -152,7 +152,7 @@ void vf_ring_add(struct vf_call *call, const struct vf_node *node, const char *p
 	pthread_mutex_lock(&ring->lock);
 	struct line *line = &ring->lines[ring->n++ % VF_ERRORS_KEPT_MAX];
 	free(line->text);
-	*line = (struct line){ call->uid, node->site ? node->site->attr.id : 0, text };
+	*line = (struct line){ call->uid, node->site ? node->site->id : 0, text };
 	pthread_mutex_unlock(&ring->lock);
 }
 
@@ -164,7 +164,7 @@ int vf_ring_render(struct vf_ring *ring, const struct vf_site *site, uid_t uid, 
 	uint64_t first = ring->n > VF_ERRORS_KEPT_MAX ? ring->n - VF_ERRORS_KEPT_MAX : 0;
 	for (uint64_t i = first; rc == 0 && i < ring->n; i++) {
 		const struct line *line = &ring->lines[i % VF_ERRORS_KEPT_MAX];
-		if ((site && line->site_id != site->attr.id) || (uid != 0 && line->uid != uid))
+		if ((site && line->site_id != site->id) || (uid != 0 && line->uid != uid))
 			continue;
 		rc = vf_spool_put(out, line->text, strlen(line->text), err);
 	}

@@ -33,6 +33,15 @@ void vf_scratch_put(struct vf_scratch *scratch)
 	free(scratch);
 }
 
+enum vf_row_id vf_scratch_where(struct vf_face *face, const struct vf_scratch *scratch, char name[256])
+{
+	pthread_mutex_lock(&face->scratches->lock);
+	enum vf_row_id dir = scratch->dir;
+	memcpy(name, scratch->name, sizeof scratch->name);
+	pthread_mutex_unlock(&face->scratches->lock);
+	return dir;
+}
+
 void vf_scratches_free(struct vf_scratches **scratches)
 {
 	if (!*scratches)
@@ -53,7 +62,7 @@ static struct vf_scratch **find(struct vf_scratches *all, const struct vf_node *
 {
 	struct vf_scratch **at = &all->first;
 
-	while (*at && ((*at)->site_id != dir->site->attr.id || (*at)->dir != vf_row_id(dir->row) || strcmp((*at)->name, name) != 0))
+	while (*at && ((*at)->site_id != dir->site->id || (*at)->dir != vf_row_id(dir->row) || strcmp((*at)->name, name) != 0))
 		at = &(*at)->next;
 	return at;
 }
@@ -78,7 +87,7 @@ static struct vf_scratch *make(struct vf_call *call, struct vf_node *dir, const 
 	pthread_mutex_init(&scratch->lock, NULL);
 	vf_pages_init(&scratch->pages, call->face->budget, call->uid);
 	scratch->users = 1;
-	scratch->site_id = dir->site->attr.id;
+	scratch->site_id = dir->site->id;
 	scratch->dir = vf_row_id(dir->row);
 	scratch->ino = VF_INO_HASHED | 1ull << 62 | ++all->numbers;
 	scratch->listed = true;
@@ -196,7 +205,6 @@ int vf_scratch_rename(struct vf_call *call, struct vf_node *from_dir, const char
 			take_out(there);
 		scratch->dir = vf_row_id(to_dir->row);
 		snprintf(scratch->name, sizeof scratch->name, "%s", to);
-		scratch->ctime_ns = vf_clock_real_ns();
 	}
 	pthread_mutex_unlock(&all->lock);
 	return rc;
@@ -222,15 +230,16 @@ int vf_scratch_keep(struct vf_call *call, struct vf_node *dir, const char *name,
 	return rc;
 }
 
-int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t max, struct vf_buf *out)
+int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t max, struct vf_buf *out, int64_t *mtime_ns)
 {
 	pthread_mutex_lock(&scratch->lock);
 	uint64_t size = scratch->pages.size;
-	int rc = size > max ? vf_fail(&call->err, EFBIG, "the file has at most %llu bytes, %s has %llu", (unsigned long long)max, scratch->name,
+	int rc = size > max ? vf_fail(&call->err, EFBIG, "the file has at most %llu bytes, this one has %llu", (unsigned long long)max,
 	                              (unsigned long long)size)
 	                    : vf_buf_reserve(out, size, &call->err);
 	if (rc == 0)
 		out->len = vf_pages_read(&scratch->pages, 0, out->data, size);
+	*mtime_ns = scratch->mtime_set ? scratch->mtime_ns : 0;
 	pthread_mutex_unlock(&scratch->lock);
 	return rc;
 }
@@ -242,7 +251,7 @@ int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *li
 
 	pthread_mutex_lock(&all->lock);
 	for (struct vf_scratch *s = all->first; s && !vf_dir_full(list); s = s->next)
-		if (s->site_id == dir->site->attr.id && s->dir == vf_row_id(dir->row))
+		if (s->site_id == dir->site->id && s->dir == vf_row_id(dir->row))
 			vf_dir_add(list, vf_span_str(s->name), s->ino, S_IFREG);
 	pthread_mutex_unlock(&all->lock);
 	return 0;
@@ -254,7 +263,7 @@ void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site)
 
 	pthread_mutex_lock(&all->lock);
 	for (struct vf_scratch **at = &all->first; *at;) {
-		if ((*at)->site_id == site->attr.id)
+		if ((*at)->site_id == site->id)
 			take_out(at);
 		else
 			at = &(*at)->next;

@@ -26,6 +26,8 @@ static struct vf_site *new_site(const char *bucket, const char *index, const str
 		free_site(site);
 		return NULL;
 	}
+	site->id = attr->id;
+	site->is_index = index != NULL;
 	site->attr = *attr;
 	site->changed_ns = attr->mtime_ns;
 	return site;
@@ -35,7 +37,7 @@ static struct vf_site *new_site(const char *bucket, const char *index, const str
 static struct vf_site *known_site(struct vf_face *face, uint64_t id)
 {
 	for (struct vf_site *site = face->sites; site; site = site->next)
-		if (site->attr.id == id)
+		if (site->id == id)
 			return site;
 	return NULL;
 }
@@ -129,7 +131,7 @@ int vf_site_refresh(struct vf_call *call, struct vf_site *site)
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&call->face->lock);
-	if (attr.id == site->attr.id)
+	if (attr.id == site->id)
 		site->attr = attr;
 	pthread_mutex_unlock(&call->face->lock);
 	return 0;

@@ -86,7 +86,7 @@ static int truncate_whole(struct vf_call *call, struct vf_handle *handle, uint64
 
 static int take(struct vf_call *call, struct whole *w)
 {
-	int rc = w->handle.node->unlinked ? 0 : w->kind->commit(call, w);
+	int rc = vf_node_state(call->face, w->handle.node).unlinked ? 0 : w->kind->commit(call, w);
 
 	if (rc) {
 		w->failed = call->err;
@@ -153,7 +153,7 @@ static int open_whole(struct vf_call *call, struct vf_node *node, int flags, con
 	w->kind = kind;
 	w->handle.direct = true;
 	w->lowest = UINT64_MAX;
-	w->loaded = (flags & O_TRUNC) || node->pending;
+	w->loaded = (flags & O_TRUNC) || vf_node_state(call->face, node).pending;
 	vf_stage_init(&w->stage, call->face->budget, call->uid, kind->bytes_max);
 	rc = vf_handle_join(call, &w->handle);
 	if (rc) {
@@ -224,7 +224,7 @@ static int open_config(struct vf_call *call, struct vf_node *node, int flags, st
 
 static int truncate_config(struct vf_call *call, struct vf_node *node, uint64_t size)
 {
-	if (size == 0 || size == node->size)
+	if (size == 0 || size == vf_node_state(call->face, node).size)
 		return 0;
 	return vf_fail(&call->err, EINVAL, "config cannot be cut to %llu bytes", (unsigned long long)size);
 }
@@ -285,6 +285,7 @@ static int saved_snapshot(struct vf_call *call, struct vf_node *node, struct vf_
 {
 	struct vf_saved stat;
 	struct vf_rendering *r = vf_node_rendering(call->face, node);
+	struct vf_node_state state = vf_node_state(call->face, node);
 	int rc = r ? 0 : vf_call_hold(call, node->site);
 
 	*out = r;
@@ -294,12 +295,12 @@ static int saved_snapshot(struct vf_call *call, struct vf_node *node, struct vf_
 	if (!r)
 		return vf_oom(&call->err);
 	r->finished = true;
-	rc = node->pending ? 0 : vf_index_saved_get(call->index, name_of(node), &r->spool.buf, &stat, &call->err);
+	rc = state.pending ? 0 : vf_index_saved_get(call->index, name_of(node), &r->spool.buf, &stat, &call->err);
 	if (rc) {
 		vf_rendering_put(r);
 		return rc;
 	}
-	if (!node->pending && stat.version != node->version) {
+	if (!state.pending && stat.version != state.version) {
 		vf_node_committed(call->face, node, vf_ino_local(node->site, stat.ino), stat.version, stat.bytes, stat.mtime_ns);
 		fuse_lowlevel_notify_inval_inode(call->face->session, vf_node_id(call->face, node), -1, 0);
 	}
@@ -314,8 +315,8 @@ static int open_saved_writer(struct vf_call *call, struct vf_node *node, int fla
 
 	if (rc)
 		return rc;
-	w->dirty = node->pending;
-	w->emptied = (flags & O_TRUNC) && !node->pending;
+	w->dirty = vf_node_state(call->face, node).pending;
+	w->emptied = (flags & O_TRUNC) && !w->dirty;
 	*out = &w->handle;
 	return 0;
 }
@@ -350,7 +351,7 @@ int vf_saved_create(struct vf_call *call, struct vf_node *dir, const char *name,
 	if (rc)
 		return rc;
 	if (created)
-		(*node)->pending = true;
+		vf_node_is_pending(call->face, *node);
 	rc = open_saved_writer(call, *node, flags, handle);
 	if (rc)
 		vf_node_forget(call->face, *node, 1);
