@@ -166,7 +166,8 @@ static void plan(struct vf_ask *ask, struct vf_graph *graph)
 	*facts = (struct vf_plan_facts){
 		.records = counts.pending + counts.linked, .matched = ask->matched, .filtered = !ask->match.all, .exact = q->exact,
 		.certain = !q->ef && (q->recall > 0 ? q->recall : ask->config->recall) >= 1, .dim = ask->config->dim,
-		.ef = vf_effort_for(ask->index, ask->config, q, ask->top_k),
+		.ef = vf_effort_for(ask->index, ask->config, q, ask->top_k), .row_ps = atomic_load(&ask->index->row_ps),
+		.place_ps = atomic_load(&ask->index->place_ps),
 		.flat = graph && vf_graph_is_flat(graph), .code = graph ? vf_graph_quant(graph)->code : VF_CODE_F32,
 	};
 	facts->top_k = ask->top_k < facts->matched ? ask->top_k : facts->matched;

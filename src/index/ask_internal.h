@@ -138,6 +138,7 @@ struct vf_plan_facts {
 	bool exact, certain;                /* asked for: the true answer; a recall of 1 */
 	uint32_t dim, ef;
 	enum vf_code code;
+	unsigned row_ps, place_ps;          /* as measured in this index; 0: not measured */
 };
 void vf_plan_make(const struct vf_plan_facts *facts, struct vf_plan *out);
 /* The next surer way. */

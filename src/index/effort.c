@@ -80,6 +80,9 @@ struct measure {
 	unsigned n, most;
 	float *vectors;
 	float *neighbours;         /* two, while a sample is moved */
+	/* Of this thread's time: what scans and beams took, over how many rows and places. */
+	int64_t scan_ns, beam_ns;
+	uint64_t rows, places;
 };
 
 /* splitmix64 */
@@ -151,6 +154,26 @@ static int pick_samples(struct measure *m, struct vf_err *err)
 	return rc;
 }
 
+static int walk(struct measure *m, struct vf_graph *graph, const struct vf_search *search, struct vf_probe *probe, struct vf_err *err)
+{
+	int64_t start = vf_clock_thread_cpu_ns();
+	int rc = vf_graph_search(graph, search, probe->hits, &probe->nhits, NULL, err);
+
+	m->beam_ns += vf_clock_thread_cpu_ns() - start;
+	m->places += search->ef;
+	return rc;
+}
+
+static int scan(struct measure *m, struct vf_graph *graph, const struct vf_search *search, struct vf_probe *probe, struct vf_err *err)
+{
+	int64_t start = vf_clock_thread_cpu_ns();
+	int rc = vf_graph_scan(graph, search, probe->hits, &probe->nhits, &probe->stats, err);
+
+	m->scan_ns += vf_clock_thread_cpu_ns() - start;
+	m->rows += probe->stats.scanned;
+	return rc;
+}
+
 /* One sample asked; ef 0: exactly. 1 when the question could not be answered as the index is now. */
 static int ask_sample(struct measure *m, struct vf_probe *probe, const struct sample *sample, uint32_t ef, struct vf_err *err)
 {
@@ -170,8 +193,7 @@ static int ask_sample(struct measure *m, struct vf_probe *probe, const struct sa
 		return 1;
 	}
 	vf_code_law_init(&probe->law, vf_graph_quant(graph), m->config, sample->vector);
-	rc = ef ? vf_graph_search(graph, &search, probe->hits, &probe->nhits, NULL, err) :
-	          vf_graph_scan(graph, &search, probe->hits, &probe->nhits, NULL, err);
+	rc = ef ? walk(m, graph, &search, probe, err) : scan(m, graph, &search, probe, err);
 	vf_graph_release(m->index);
 	if (rc < 0 || (rc = vf_txn_read(m->index->store, &how.txn, err)))
 		return rc;
@@ -288,6 +310,14 @@ static int climb(struct measure *m, struct vf_probe *probe, unsigned ppm[VF_EFFO
 	return 0;
 }
 
+/* Rounded up: 0 stands for not measured. */
+static unsigned each_ps(int64_t ns, uint64_t of)
+{
+	double ps = of ? 1e3 * (double)ns / (double)of + 1 : 0;
+
+	return ps < 1e9 ? (unsigned)ps : 1000000000u;
+}
+
 static void publish(struct measure *m, const unsigned ppm[VF_EFFORT_STEPS])
 {
 	struct vf_index *index = m->index;
@@ -304,6 +334,8 @@ static void publish(struct measure *m, const unsigned ppm[VF_EFFORT_STEPS])
 	}
 	if (ef == 0)
 		return;
+	atomic_store(&index->row_ps, each_ps(m->scan_ns, m->rows));
+	atomic_store(&index->place_ps, each_ps(m->beam_ns, m->places));
 	atomic_store(&index->ef, ef);
 	atomic_store(&index->recall_measured, best / 1e6);
 }

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* plan.c - which way a question goes: what each would cost, from the exact number of matches.
  *
- * The constants are nanoseconds measured on one machine; only their ratios matter, and those hold wherever bytes touched are the cost. */
+ * What a row of a scan and a place of a beam cost is measured in each index along with its effort. Until then these constants stand for it: nanoseconds
+ * on one machine, of which only the ratios matter. */
 #include <math.h>
 
 #include "ask_internal.h"
 
-/* A beam of ef computes some 16 distances a place, each a miss. With a filter that few pass it goes over neighbours of neighbours. */
+/* A beam computes some 16 distances a place, each a miss. */
 #define DISTANCES_A_PLACE 16.0
 #define MISS_NS           20.0
 #define BYTE_NS           0.045
-#define TWO_HOP_FACTOR    7.0
+/* With a filter that few pass it goes over neighbours of neighbours. */
+#define TWO_HOP_FACTOR    4.0
 #define SHARE_FOR_TWO_HOP (1.0 / 3)
 /* A scan goes straight: 5 ns at 128 bytes, 30 at 768. */
 #define SCAN_ROW_NS       1.0
@@ -51,15 +53,16 @@ static double code_bytes(const struct vf_plan_facts *facts)
 static double graph_cost(const struct vf_plan_facts *facts, uint32_t ef)
 {
 	double share = facts->records ? (double)facts->matched / (double)facts->records : 1, effort = ef;
+	double place = facts->place_ps ? facts->place_ps / 1e3 : DISTANCES_A_PLACE * (MISS_NS + BYTE_NS * code_bytes(facts));
 
 	if (facts->filtered)
 		effort *= share >= SHARE_FOR_TWO_HOP ? 1 / share : TWO_HOP_FACTOR;
-	return effort * DISTANCES_A_PLACE * (MISS_NS + BYTE_NS * code_bytes(facts));
+	return effort * place;
 }
 
 static double scan_cost(const struct vf_plan_facts *facts)
 {
-	return (double)facts->matched * (SCAN_ROW_NS + SCAN_BYTE_NS * code_bytes(facts));
+	return (double)facts->matched * (facts->row_ps ? facts->row_ps / 1e3 : SCAN_ROW_NS + SCAN_BYTE_NS * code_bytes(facts));
 }
 
 static uint32_t cut(double x)
