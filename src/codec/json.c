@@ -3,6 +3,8 @@
  * and so the recursion here. */
 #include <errno.h>
 #include <jansson.h>
+#include <pthread.h>
+#include <setjmp.h>
 
 #include "codec_internal.h"
 
@@ -128,33 +130,61 @@ static uint64_t whole_place(const struct vf_number_lists *lists, uint64_t place)
 	return place + removed;
 }
 
-static int load(const struct vf_number_lists *lists, json_t **root, struct vf_err *err)
+/* jansson does not survive every allocation that fails (it goes on with a buffer that could not grow). So it gets its memory from an arena and
+ * never hears of a failure: it is left on the spot, and all that it had made goes with the arena. */
+static _Thread_local struct { struct vf_arena *arena; jmp_buf out_of_memory; } jansson;
+
+static void *give(size_t size)
 {
+	void *p = vf_arena_alloc(jansson.arena, size);
+
+	if (!p)
+		longjmp(jansson.out_of_memory, 1);
+	return p;
+}
+
+static void take_back(void *p)
+{
+	(void)p;
+}
+
+static void employ(void)
+{
+	json_set_alloc_funcs(give, take_back);
+}
+
+/* *root lives in the arena. */
+static int load(const struct vf_number_lists *lists, struct vf_arena *arena, json_t **root, struct vf_err *err)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	json_error_t why;
 
+	pthread_once(&once, employ);
+	jansson.arena = arena;
+	if (setjmp(jansson.out_of_memory))
+		return vf_oom(err);
 	*root = json_loadb((const char *)lists->text.data, lists->text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
 	if (*root)
 		return 0;
-	if (json_error_code(&why) == json_error_out_of_memory)
-		return vf_oom(err);
 	return vf_fail_at(err, EINVAL, VF_PLACE_BYTE, whole_place(lists, (uint64_t)why.position), "JSON: %s", why.text);
 }
 
 int vf_json_decode(struct vf_span bytes, struct vf_arena *arena, struct vf_value *out, struct vf_err *err)
 {
 	struct vf_number_lists lists = { VF_BUF_INIT, VF_BUF_INIT, 0 };
+	struct vf_arena tree = VF_ARENA_INIT;
 	json_t *root = NULL;
 	int rc;
 
 	if ((rc = check_shape(bytes, err)) == 0 && (rc = vf_number_lists_take(&lists, bytes, arena, err)) == 0 &&
 	    (rc = check_items(vf_buf_span(&lists.text), err)) == 0)
-		rc = load(&lists, &root, err);
+		rc = load(&lists, &tree, &root, err);
 	if (rc == 0) {
 		struct copy copy = { arena, (const struct vf_number_list *)lists.lists.data };
 		if (copy_value(&copy, root, out))
 			rc = vf_oom(err);
 	}
-	json_decref(root);
+	vf_arena_free(&tree);
 	vf_number_lists_free(&lists);
 	return rc;
 }
