@@ -10,7 +10,7 @@
  * list.c (readdir), fixed.c (directories with fixed entries), vectors.c, queries.c, answers.c, near.c, computed.c (stats, errors, exports, ...),
  * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), record_file.c, whole_file.c (config, saved questions),
  * scratch.c (temporary files), pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c,
- * hidden.c (unlinked and still there), xattr.c, ring.c (errors), budget.c (memory of users), metrics.c, linger.c, mount.c.
+ * hidden.c (unlinked and still there), removals.c (deleted in a row), xattr.c, ring.c (errors), budget.c (memory of users), metrics.c, linger.c, mount.c.
  *
  * Order of locks: handle > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget). */
 #ifndef VECFS_FACE_INTERNAL_H
@@ -396,6 +396,17 @@ void vf_show(struct vf_call *call, enum vf_row_id row, struct vf_site *site, str
 #define VF_HIDDEN_MAX 256u
 struct vf_hidden { uint64_t name; pid_t pid; int64_t ns; };
 
+/* ---- removals.c: records that are deleted in a row ---- */
+struct vf_removals;
+int vf_removals_new(struct vf_removals **out, struct vf_err *err);
+/* Carries out what waits. */
+void vf_removals_free(struct vf_face *face);
+/* Takes a removal over, to be carried out soon; -ENOENT: it waits already; 1: it is not one of a row, and is the caller's. call->index is held. */
+int vf_removals_take(struct vf_call *call, struct vf_site *site, struct vf_span key);
+bool vf_removals_has(struct vf_face *face, struct vf_site *site, struct vf_span key);
+/* Carries out what waits for that index (NULL or a bucket: for any). A call that changes or reads more than names ends the row. */
+void vf_removals_settle(struct vf_face *face, struct vf_site *site, bool ends_row);
+
 /* ---- directories ---- */
 extern const struct vf_dir_ops vf_root_dir, vf_meta_dir, vf_bucket_dir, vf_index_dir, vf_vectors_dir, vf_queries_dir, vf_answers_dir,
 	vf_near_dir, vf_near_key_dir;
@@ -525,6 +536,7 @@ struct vf_face {
 	struct vf_renderings *renderings;
 	struct vf_scratches *scratches;
 	struct vf_writers *writers;
+	struct vf_removals *removals;
 	struct vf_budget *budget;
 	struct vf_ring *ring;
 	struct vf_metrics *metrics;

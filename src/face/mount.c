@@ -123,7 +123,7 @@ static int make_parts(struct vf_face *face, struct vf_err *err)
 
 	(void)((rc = vf_budget_new(&face->budget, err)) || (rc = vf_ring_new(&face->ring, err)) || (rc = vf_metrics_new(&face->metrics, err)) ||
 	       (rc = vf_renderings_new(&face->renderings, err)) || (rc = vf_scratches_new(&face->scratches, err)) ||
-	       (rc = vf_writers_new(&face->writers, err)) || (rc = vf_nodes_init(face, err)));
+	       (rc = vf_writers_new(&face->writers, err)) || (rc = vf_removals_new(&face->removals, err)) || (rc = vf_nodes_init(face, err)));
 	return rc;
 }
 
@@ -186,6 +186,7 @@ void vf_face_free(struct vf_face **out)
 		return;
 	if (face->mounted)
 		fuse_session_unmount(face->session);
+	vf_removals_free(face);
 	if (face->writers)
 		vf_handles_free(face);
 	vf_dirs_free(face);

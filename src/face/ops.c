@@ -11,11 +11,30 @@ static struct vf_handle *handle_of(const struct fuse_file_info *fi)
 	return (struct vf_handle *)(uintptr_t)fi->fh;
 }
 
-static struct vf_node *begin(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const char *op)
+/* For calls that read or change no record, or know of removals that wait. */
+static struct vf_node *begin_beside(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const char *op)
 {
 	vf_call_begin(call, req, op);
 	vf_metrics_count(call->face->metrics, op, false);
 	return vf_node_of(call->face, ino);
+}
+
+static struct vf_node *begin(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const char *op)
+{
+	struct vf_node *node = begin_beside(call, req, ino, op);
+
+	vf_removals_settle(call->face, node->site, true);
+	return node;
+}
+
+/* For calls on names. */
+static struct vf_node *begin_name(struct vf_call *call, fuse_req_t req, fuse_ino_t parent, const char *op)
+{
+	struct vf_node *dir = begin_beside(call, req, parent, op);
+
+	if (dir->row != &vf_tree[VF_ROW_VECTORS] && dir->site && dir->site->index)
+		vf_removals_settle(call->face, dir->site, false);
+	return dir;
 }
 
 /* The reply of a call that says only how it went, and its end. */
@@ -56,7 +75,7 @@ static void reply_entry(struct vf_call *call, struct vf_node *node)
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct vf_call call;
-	struct vf_node *dir = begin(&call, req, parent, "lookup"), *node;
+	struct vf_node *dir = begin_name(&call, req, parent, "lookup"), *node;
 	int rc = look_up(&call, dir, name, &node);
 
 	if (rc == -ENOENT) {
@@ -100,7 +119,7 @@ static void reply_attr(struct vf_call *call, struct vf_node *node)
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct vf_call call;
-	struct vf_node *node = begin(&call, req, ino, "getattr");
+	struct vf_node *node = begin_beside(&call, req, ino, "getattr");
 
 	(void)fi;
 	/* A removed bucket or index has its last attributes for whoever stands in it. */
@@ -171,7 +190,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct vf_call call;
-	struct vf_node *dir = begin(&call, req, parent, "unlink");
+	struct vf_node *dir = begin_name(&call, req, parent, "unlink");
 	const struct vf_dir_ops *ops = dir->row->dir;
 	int rc = ops->unlink ? ops->unlink(&call, dir, name) : vf_fail(&call.err, EPERM, "nothing can be deleted in %s", dir->row->path);
 
@@ -361,7 +380,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct vf_call call;
 
-	begin(&call, req, ino, "release");
+	begin_beside(&call, req, ino, "release");
 	release(&call, handle_of(fi));
 	fuse_reply_err(req, 0);
 	vf_call_end(&call);
@@ -372,7 +391,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct vf_call call;
-	struct vf_node *node = begin(&call, req, ino, "opendir");
+	struct vf_node *node = begin_beside(&call, req, ino, "opendir");
 	struct vf_dir *dir;
 	int rc = vf_dir_open(&call, node, &dir);
 
@@ -389,7 +408,9 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct vf_call call;
-	struct vf_node *node = begin(&call, req, ino, "readdir");
+	struct vf_node *node = begin_beside(&call, req, ino, "readdir");
+
+	vf_removals_settle(call.face, node->site, false);
 	int rc = vf_dir_read(&call, (struct vf_dir *)(uintptr_t)fi->fh, size, (uint64_t)off);
 
 	if (rc)
@@ -405,17 +426,20 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 	fuse_reply_err(req, 0);
 }
 
-/* All that a directory shows is durable already. */
+/* All else that a directory shows is durable already. */
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	(void)ino, (void)datasync, (void)fi;
+	struct vf_face *face = fuse_req_userdata(req);
+
+	(void)datasync, (void)fi;
+	vf_removals_settle(face, vf_node_of(face, ino)->site, false);
 	fuse_reply_err(req, 0);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct vf_call call;
-	struct vf_node *node = begin(&call, req, ino, "statfs");
+	struct vf_node *node = begin_beside(&call, req, ino, "statfs");
 	struct statvfs st;
 	int rc = vf_catalog_statvfs(call.face->catalog, &st, &call.err);
 

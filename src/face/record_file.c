@@ -117,7 +117,7 @@ int vf_record_find(struct vf_call *call, struct vf_found *found)
 	int rc = vf_call_hold(call, found->site);
 
 	if (rc == 0)
-		rc = vf_index_stat(call->index, found->name, &stat, &err);
+		rc = vf_removals_has(call->face, found->site, found->name) ? -ENOENT : vf_index_stat(call->index, found->name, &stat, &err);
 	if (rc == -ENOENT && call->index) {
 		found->pending = true;
 		return 0;

@@ -119,7 +119,9 @@ static int remove_record(struct vf_call *call, struct vf_node *dir, struct vf_sp
 
 	if (rc)
 		return rc;
-	rc = vf_index_remove(call->index, key, &call->err);
+	rc = vf_removals_take(call, dir->site, key);
+	if (rc > 0)
+		rc = vf_index_remove(call->index, key, &call->err);
 	bool writers = vf_writers_moved(call->face, dir->site, key, vf_span(NULL, 0));
 	if (rc && !(rc == -ENOENT && writers))
 		return rc;
