@@ -29,6 +29,8 @@ int vf_delete_from_value(const struct vf_value *value, const struct vf_config *c
                          struct vf_delete *out, struct vf_err *err);
 
 struct vf_receipt { uint64_t inserted, replaced, skipped, updated, deleted, unknown; };
+/* For requests that are carried out in parts. */
+void vf_receipt_add(struct vf_receipt *sum, const struct vf_receipt *part);
 enum vf_receipt_kind { VF_RECEIPT_INSERT, VF_RECEIPT_UPDATE, VF_RECEIPT_DELETE };
 /* JSON ends in a newline. */
 int vf_receipt_render(const struct vf_receipt *receipt, enum vf_receipt_kind kind, enum vf_format format,

@@ -7,6 +7,16 @@ static void count(struct vf_emitter *e, const char *name, uint64_t n)
 	vf_emit_int(e, (int64_t)n);
 }
 
+void vf_receipt_add(struct vf_receipt *sum, const struct vf_receipt *part)
+{
+	sum->inserted += part->inserted;
+	sum->replaced += part->replaced;
+	sum->skipped += part->skipped;
+	sum->updated += part->updated;
+	sum->deleted += part->deleted;
+	sum->unknown += part->unknown;
+}
+
 int vf_receipt_render(const struct vf_receipt *receipt, enum vf_receipt_kind kind, enum vf_format format,
                       struct vf_buf *out, struct vf_err *err)
 {

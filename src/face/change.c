@@ -138,11 +138,15 @@ static bool complete(struct vf_conversation *c)
 static int commit(struct vf_call *call, struct vf_conversation *c)
 {
 	struct changer *ch = changer_of(c);
-	int rc = ch->batch ? vf_batch_apply(ch->batch, &ch->receipt, &call->err) : 0;
+	struct vf_receipt part = { 0 };
+	int rc = ch->batch ? vf_batch_apply(ch->batch, &part, &call->err) : 0;
 
-	if (rc == 0)
-		vf_site_changed(call->face, c->handle.node->site);
-	return rc;
+	if (rc)
+		return rc;
+	/* A shell's dup and close may have carried out the first part of the request before. */
+	vf_receipt_add(&ch->receipt, &part);
+	vf_site_changed(call->face, c->handle.node->site);
+	return 0;
 }
 
 static int reply_update(struct vf_call *call, struct vf_conversation *c)

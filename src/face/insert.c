@@ -20,13 +20,17 @@ static struct inserter *inserter_of(struct vf_conversation *c)
 	return (struct inserter *)c;
 }
 
-static int apply(struct vf_call *call, struct inserter *in)
+/* Commits what the batch holds. A stream has several parts when it is long, or when a shell's dup and close came between its writes. */
+static int apply(struct inserter *in, struct vf_face *face, struct vf_err *err)
 {
-	int rc = in->batch ? vf_batch_apply(in->batch, &in->receipt, &call->err) : 0;
+	struct vf_receipt part = { 0 };
+	int rc = in->batch ? vf_batch_apply(in->batch, &part, err) : 0;
 
-	if (rc == 0)
-		vf_site_changed(call->face, in->c.handle.node->site);
-	return rc;
+	if (rc)
+		return rc;
+	vf_receipt_add(&in->receipt, &part);
+	vf_site_changed(face, in->c.handle.node->site);
+	return 0;
 }
 
 static int sink(void *ctx, const struct vf_record *record, struct vf_err *err)
@@ -40,11 +44,8 @@ static int sink(void *ctx, const struct vf_record *record, struct vf_err *err)
 	rc = vf_conversation_charge(&in->c, in->call->face, bytes, err);
 	if (rc || bytes < VF_BATCH_BYTES_MAX)
 		return rc;
-	rc = vf_batch_apply(in->batch, &in->receipt, err);
-	if (rc == 0) {
-		in->parts++;
-		vf_site_changed(in->call->face, in->c.handle.node->site);
-	}
+	rc = apply(in, in->call->face, err);
+	in->parts += rc == 0;
 	return rc;
 }
 
@@ -104,7 +105,7 @@ static int commit(struct vf_call *call, struct vf_conversation *c)
 	int rc = vf_ingest_end(in->ingest, &call->err);
 	in->call = NULL;
 	if (rc == 0)
-		rc = apply(call, in);
+		rc = apply(in, call->face, &call->err);
 	return tell_parts(call, in, rc);
 }
 

@@ -138,4 +138,17 @@ start = time.monotonic()
 keys = " ".join('"%06d"' % i for i in range(20000))
 equal("a long stream of keys is one pass", json.loads(m.talk("delete", keys))["deleted"], 20000 - 1 - 3 - 2 - 2000 - 1)
 equal("nothing is left", names(), [])
+
+
+# the shell dups and closes around every builtin, so that a FLUSH comes before the reply is read
+def shell(verb, *requests):
+    script = "exec 3<>%s\n" % m.at(verb) + "".join("printf '%%s' '%s' >&3\n" % r for r in requests) + "cat <&3"
+    return json.loads(subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, check=True).stdout)
+
+
+equal("a shell reads the receipt of insert", shell("insert", '{"key": "a", "data": [1, 2, 3]}'), {"inserted": 1, "replaced": 0, "skipped": 0})
+equal("of all it wrote since the last reply", shell("insert", '{"key": "b", "data": [1, 2, 3]}', '{"key": "a", "data": [1, 2, 4]}'),
+      {"inserted": 1, "replaced": 1, "skipped": 0})
+equal("of update", shell("update", '{"keys": ["a", "z"], "set": {"n": 1}}'), {"updated": 1, "unknown": 1})
+equal("and of delete", shell("delete", '{"keys": ["a", "b", "z"]}'), {"deleted": 2, "unknown": 1})
 finish()
