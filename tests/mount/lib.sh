@@ -23,6 +23,7 @@ cleanup() {
 	cd /
 	fusermount3 -u -z "$M" 2>/dev/null
 	[ -n "${daemon:-}" ] && { for _ in $(seq 100); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.1; done; kill -9 "$daemon" 2>/dev/null; }
+	${undo:-:}
 	rm -rf "$dir"
 }
 trap cleanup EXIT
