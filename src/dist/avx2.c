@@ -26,38 +26,34 @@ AVX2_INLINE int32_t sum_i32(__m256i v)
 
 AVX2 static float dot_f32(const float *a, const float *b, size_t n)
 {
-	__m256 sum[4] = { _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps() };
+	__m256 even = _mm256_setzero_ps(), odd = even;
 	float rest = 0;
 	size_t i = 0;
 
-	for (; i + 32 <= n; i += 32)
-		for (size_t k = 0; k < 4; k++)
-			sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8 * k), _mm256_loadu_ps(b + i + 8 * k), sum[k]);
-	for (; i + 8 <= n; i += 8)
-		sum[0] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), sum[0]);
+	for (; i + 16 <= n; i += 16) {
+		even = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), even);
+		odd = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), odd);
+	}
 	for (; i < n; i++)
 		rest += a[i] * b[i];
-	return sum_f32(_mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3]))) + rest;
+	return sum_f32(_mm256_add_ps(even, odd)) + rest;
 }
 
 AVX2 static float l2sq_f32(const float *a, const float *b, size_t n)
 {
-	__m256 sum[4] = { _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps() };
+	__m256 even = _mm256_setzero_ps(), odd = even;
 	float rest = 0;
 	size_t i = 0;
 
-	for (; i + 32 <= n; i += 32)
-		for (size_t k = 0; k < 4; k++) {
-			__m256 d = _mm256_sub_ps(_mm256_loadu_ps(a + i + 8 * k), _mm256_loadu_ps(b + i + 8 * k));
-			sum[k] = _mm256_fmadd_ps(d, d, sum[k]);
-		}
-	for (; i + 8 <= n; i += 8) {
+	for (; i + 16 <= n; i += 16) {
 		__m256 d = _mm256_sub_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
-		sum[0] = _mm256_fmadd_ps(d, d, sum[0]);
+		__m256 e = _mm256_sub_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8));
+		even = _mm256_fmadd_ps(d, d, even);
+		odd = _mm256_fmadd_ps(e, e, odd);
 	}
 	for (; i < n; i++)
 		rest += (a[i] - b[i]) * (a[i] - b[i]);
-	return sum_f32(_mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3]))) + rest;
+	return sum_f32(_mm256_add_ps(even, odd)) + rest;
 }
 
 /* Sixteen codes as 16-bit numbers. */
@@ -73,112 +69,114 @@ AVX2_INLINE __m256i widen_signed(const uint8_t *p)
 	return _mm256_cvtepi8_epi16(_mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)p), flip));
 }
 
-AVX2_INLINE void l2sq_u8_rows(const uint8_t *q, const uint8_t *const *row, size_t rows, size_t n, int32_t *out)
-{
-	__m256i sum[4] = { _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256() };
-	int32_t rest[4] = { 0 };
-	size_t i = 0;
+/* Sums of four rows are four variables, not an array: gcc would keep an array in memory. */
+#define FOUR_ROWS(step, sum, row, ...)                                                                              \
+	do {                                                                                                        \
+		sum##0 = step(sum##0, row[0], __VA_ARGS__);                                                         \
+		sum##1 = step(sum##1, row[1], __VA_ARGS__);                                                         \
+		sum##2 = step(sum##2, row[2], __VA_ARGS__);                                                         \
+		sum##3 = step(sum##3, row[3], __VA_ARGS__);                                                         \
+	} while (0)
 
-	for (; i + 16 <= n; i += 16) {
-		__m256i a = widen(q + i);
-		for (size_t k = 0; k < rows; k++) {
-			__m256i d = _mm256_sub_epi16(a, widen(row[k] + i));
-			sum[k] = _mm256_add_epi32(sum[k], _mm256_madd_epi16(d, d));
-		}
-	}
-	for (; i < n; i++)
-		for (size_t k = 0; k < rows; k++)
-			rest[k] += (q[i] - row[k][i]) * (q[i] - row[k][i]);
-	for (size_t k = 0; k < rows; k++)
-		out[k] = sum_i32(sum[k]) + rest[k];
+AVX2_INLINE __m256i l2sq_step(__m256i sum, const uint8_t *row, size_t i, __m256i a)
+{
+	__m256i d = _mm256_sub_epi16(a, widen(row + i));
+
+	return _mm256_add_epi32(sum, _mm256_madd_epi16(d, d));
 }
 
-AVX2_INLINE void dot_u8_rows(const uint8_t *q, const uint8_t *const *row, size_t rows, size_t n, int32_t *out)
+AVX2_INLINE __m256i dot_step(__m256i sum, const uint8_t *row, size_t i, __m256i a)
 {
-	__m256i sum[4] = { _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256() };
-	int32_t rest[4] = { 0 };
-	size_t i = 0;
+	return _mm256_add_epi32(sum, _mm256_madd_epi16(a, widen_signed(row + i)));
+}
 
-	for (; i + 16 <= n; i += 16) {
-		__m256i a = widen_signed(q + i);
-		for (size_t k = 0; k < rows; k++)
-			sum[k] = _mm256_add_epi32(sum[k], _mm256_madd_epi16(a, widen_signed(row[k] + i)));
-	}
+AVX2_INLINE __m256 l2sq_f32_step(__m256 sum, const float *row, size_t i, __m256 a)
+{
+	__m256 d = _mm256_sub_ps(a, _mm256_loadu_ps(row + i));
+
+	return _mm256_fmadd_ps(d, d, sum);
+}
+
+AVX2_INLINE __m256 dot_f32_step(__m256 sum, const float *row, size_t i, __m256 a)
+{
+	return _mm256_fmadd_ps(a, _mm256_loadu_ps(row + i), sum);
+}
+
+static int32_t l2sq_rest(const uint8_t *a, const uint8_t *b, size_t i, size_t n)
+{
+	int32_t sum = 0;
+
 	for (; i < n; i++)
-		for (size_t k = 0; k < rows; k++)
-			rest[k] += (q[i] - 128) * (row[k][i] - 128);
-	for (size_t k = 0; k < rows; k++)
-		out[k] = sum_i32(sum[k]) + rest[k];
+		sum += (a[i] - b[i]) * (a[i] - b[i]);
+	return sum;
+}
+
+static int32_t dot_rest(const uint8_t *a, const uint8_t *b, size_t i, size_t n)
+{
+	int32_t sum = 0;
+
+	for (; i < n; i++)
+		sum += (a[i] - 128) * (b[i] - 128);
+	return sum;
+}
+
+static float l2sq_f32_rest(const float *a, const float *b, size_t i, size_t n)
+{
+	float sum = 0;
+
+	for (; i < n; i++)
+		sum += (a[i] - b[i]) * (a[i] - b[i]);
+	return sum;
+}
+
+static float dot_f32_rest(const float *a, const float *b, size_t i, size_t n)
+{
+	float sum = 0;
+
+	for (; i < n; i++)
+		sum += a[i] * b[i];
+	return sum;
 }
 
 AVX2 static uint32_t l2sq_u8(const uint8_t *a, const uint8_t *b, size_t n)
 {
-	int32_t sum;
+	__m256i sum = _mm256_setzero_si256();
+	size_t i = 0;
 
-	l2sq_u8_rows(a, &b, 1, n, &sum);
-	return (uint32_t)sum;
+	for (; i + 16 <= n; i += 16)
+		sum = l2sq_step(sum, b, i, widen(a + i));
+	return (uint32_t)(sum_i32(sum) + l2sq_rest(a, b, i, n));
 }
 
 AVX2 static int32_t dot_u8(const uint8_t *a, const uint8_t *b, size_t n)
 {
-	int32_t sum;
-
-	dot_u8_rows(a, &b, 1, n, &sum);
-	return sum;
-}
-
-AVX2_INLINE void l2sq_u8_four(const uint8_t *q, const uint8_t *const row[4], size_t n, float out[4])
-{
-	int32_t sum[4];
-
-	l2sq_u8_rows(q, row, 4, n, sum);
-	for (size_t k = 0; k < 4; k++)
-		out[k] = (float)sum[k];
-}
-
-AVX2_INLINE void dot_u8_four(const uint8_t *q, const uint8_t *const row[4], size_t n, float out[4])
-{
-	int32_t sum[4];
-
-	dot_u8_rows(q, row, 4, n, sum);
-	for (size_t k = 0; k < 4; k++)
-		out[k] = -(float)sum[k];
-}
-
-AVX2_INLINE void l2sq_f32_four(const float *q, const float *const row[4], size_t n, float out[4])
-{
-	__m256 sum[4] = { _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps() };
-	float rest[4] = { 0 };
+	__m256i sum = _mm256_setzero_si256();
 	size_t i = 0;
 
-	for (; i + 8 <= n; i += 8)
-		for (size_t k = 0; k < 4; k++) {
-			__m256 d = _mm256_sub_ps(_mm256_loadu_ps(q + i), _mm256_loadu_ps(row[k] + i));
-			sum[k] = _mm256_fmadd_ps(d, d, sum[k]);
-		}
-	for (; i < n; i++)
-		for (size_t k = 0; k < 4; k++)
-			rest[k] += (q[i] - row[k][i]) * (q[i] - row[k][i]);
-	for (size_t k = 0; k < 4; k++)
-		out[k] = sum_f32(sum[k]) + rest[k];
+	for (; i + 16 <= n; i += 16)
+		sum = dot_step(sum, b, i, widen_signed(a + i));
+	return sum_i32(sum) + dot_rest(a, b, i, n);
 }
 
-AVX2_INLINE void dot_f32_four(const float *q, const float *const row[4], size_t n, float out[4])
-{
-	__m256 sum[4] = { _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps() };
-	float rest[4] = { 0 };
-	size_t i = 0;
+#define FOUR(name, type, vector, zero, width, load, step, total, rest, sign)                                        \
+	AVX2_INLINE void name(const type *q, const type *const row[4], size_t n, float out[4])                       \
+	{                                                                                                            \
+		vector sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;                                           \
+		size_t i = 0;                                                                                        \
+		for (; i + width <= n; i += width) {                                                                 \
+			vector a = load(q + i);                                                                      \
+			FOUR_ROWS(step, sum, row, i, a);                                                             \
+		}                                                                                                    \
+		out[0] = sign (float)(total(sum0) + rest(q, row[0], i, n));                                          \
+		out[1] = sign (float)(total(sum1) + rest(q, row[1], i, n));                                          \
+		out[2] = sign (float)(total(sum2) + rest(q, row[2], i, n));                                          \
+		out[3] = sign (float)(total(sum3) + rest(q, row[3], i, n));                                          \
+	}
 
-	for (; i + 8 <= n; i += 8)
-		for (size_t k = 0; k < 4; k++)
-			sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(q + i), _mm256_loadu_ps(row[k] + i), sum[k]);
-	for (; i < n; i++)
-		for (size_t k = 0; k < 4; k++)
-			rest[k] += q[i] * row[k][i];
-	for (size_t k = 0; k < 4; k++)
-		out[k] = -(sum_f32(sum[k]) + rest[k]);
-}
-
+FOUR(l2sq_u8_four, uint8_t, __m256i, _mm256_setzero_si256(), 16, widen, l2sq_step, sum_i32, l2sq_rest, +)
+FOUR(dot_u8_four, uint8_t, __m256i, _mm256_setzero_si256(), 16, widen_signed, dot_step, sum_i32, dot_rest, -)
+FOUR(l2sq_f32_four, float, __m256, _mm256_setzero_ps(), 8, _mm256_loadu_ps, l2sq_f32_step, sum_f32, l2sq_f32_rest, +)
+FOUR(dot_f32_four, float, __m256, _mm256_setzero_ps(), 8, _mm256_loadu_ps, dot_f32_step, sum_f32, dot_f32_rest, -)
 VF_GATHER(l2sq_f32_gather, l2sq_f32_four, float, AVX2)
 VF_GATHER(dot_f32_gather, dot_f32_four, float, AVX2)
 VF_GATHER(l2sq_u8_gather, l2sq_u8_four, uint8_t, AVX2)

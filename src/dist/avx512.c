@@ -29,9 +29,9 @@ AVX512_INLINE __m128i fold_i32(__m512i v)
 	return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
-AVX512_INLINE __m128i sum_four_i32(const __m512i v[4])
+AVX512_INLINE __m128i sum_four_i32(__m512i v0, __m512i v1, __m512i v2, __m512i v3)
 {
-	return _mm_hadd_epi32(_mm_hadd_epi32(fold_i32(v[0]), fold_i32(v[1])), _mm_hadd_epi32(fold_i32(v[2]), fold_i32(v[3])));
+	return _mm_hadd_epi32(_mm_hadd_epi32(fold_i32(v0), fold_i32(v1)), _mm_hadd_epi32(fold_i32(v2), fold_i32(v3)));
 }
 
 AVX512_INLINE __m128 fold_f32(__m512 v)
@@ -41,9 +41,9 @@ AVX512_INLINE __m128 fold_f32(__m512 v)
 	return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
-AVX512_INLINE __m128 sum_four_f32(const __m512 v[4])
+AVX512_INLINE __m128 sum_four_f32(__m512 v0, __m512 v1, __m512 v2, __m512 v3)
 {
-	return _mm_hadd_ps(_mm_hadd_ps(fold_f32(v[0]), fold_f32(v[1])), _mm_hadd_ps(fold_f32(v[2]), fold_f32(v[3])));
+	return _mm_hadd_ps(_mm_hadd_ps(fold_f32(v0), fold_f32(v1)), _mm_hadd_ps(fold_f32(v2), fold_f32(v3)));
 }
 
 AVX512_INLINE __mmask16 tail16(size_t n) { return (__mmask16)((1u << n) - 1); }
@@ -52,37 +52,37 @@ AVX512_INLINE __mmask64 tail64(size_t n) { return (__mmask64)((1ull << n) - 1); 
 
 AVX512 static float dot_f32(const float *a, const float *b, size_t n)
 {
-	__m512 sum[4] = { _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps() };
+	__m512 even = _mm512_setzero_ps(), odd = even;
 	size_t i = 0;
 
-	for (; i + 64 <= n; i += 64)
-		for (size_t k = 0; k < 4; k++)
-			sum[k] = _mm512_fmadd_ps(_mm512_loadu_ps(a + i + 16 * k), _mm512_loadu_ps(b + i + 16 * k), sum[k]);
-	for (; i + 16 <= n; i += 16)
-		sum[0] = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), sum[0]);
-	if (i < n) {
-		__mmask16 m = tail16(n - i);
-		sum[1] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, a + i), _mm512_maskz_loadu_ps(m, b + i), sum[1]);
+	for (; i + 32 <= n; i += 32) {
+		even = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), even);
+		odd = _mm512_fmadd_ps(_mm512_loadu_ps(a + i + 16), _mm512_loadu_ps(b + i + 16), odd);
 	}
-	return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
+	for (; i < n; i += 16) {
+		__mmask16 m = n - i < 16 ? tail16(n - i) : (__mmask16)0xffff;
+		even = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, a + i), _mm512_maskz_loadu_ps(m, b + i), even);
+	}
+	return _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
 }
 
 AVX512 static float l2sq_f32(const float *a, const float *b, size_t n)
 {
-	__m512 sum[4] = { _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps() };
+	__m512 even = _mm512_setzero_ps(), odd = even;
 	size_t i = 0;
 
-	for (; i + 64 <= n; i += 64)
-		for (size_t k = 0; k < 4; k++) {
-			__m512 d = _mm512_sub_ps(_mm512_loadu_ps(a + i + 16 * k), _mm512_loadu_ps(b + i + 16 * k));
-			sum[k] = _mm512_fmadd_ps(d, d, sum[k]);
-		}
+	for (; i + 32 <= n; i += 32) {
+		__m512 d = _mm512_sub_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i));
+		__m512 e = _mm512_sub_ps(_mm512_loadu_ps(a + i + 16), _mm512_loadu_ps(b + i + 16));
+		even = _mm512_fmadd_ps(d, d, even);
+		odd = _mm512_fmadd_ps(e, e, odd);
+	}
 	for (; i < n; i += 16) {
 		__mmask16 m = n - i < 16 ? tail16(n - i) : (__mmask16)0xffff;
 		__m512 d = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, a + i), _mm512_maskz_loadu_ps(m, b + i));
-		sum[0] = _mm512_fmadd_ps(d, d, sum[0]);
+		even = _mm512_fmadd_ps(d, d, even);
 	}
-	return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
+	return _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
 }
 
 AVX512_INLINE __m512i widen(const uint8_t *p)
@@ -95,110 +95,143 @@ AVX512_INLINE __m512i widen_tail(__mmask32 m, const uint8_t *p)
 	return _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(m, p));
 }
 
-AVX512_INLINE void l2sq_u8_rows(const uint8_t *q, const uint8_t *const *row, size_t rows, size_t n, __m512i sum[4])
+/* Sums of four rows are four variables, not an array: gcc would keep an array in memory. */
+#define FOUR_ROWS(step, sum, row, ...)                                                                              \
+	do {                                                                                                        \
+		sum##0 = step(sum##0, row[0], __VA_ARGS__);                                                         \
+		sum##1 = step(sum##1, row[1], __VA_ARGS__);                                                         \
+		sum##2 = step(sum##2, row[2], __VA_ARGS__);                                                         \
+		sum##3 = step(sum##3, row[3], __VA_ARGS__);                                                         \
+	} while (0)
+
+AVX512_INLINE __m512i l2sq_step(__m512i sum, const uint8_t *row, size_t i, __m512i a)
 {
+	__m512i d = _mm512_sub_epi16(a, widen(row + i));
+
+	return add_words(sum, d, d);
+}
+
+AVX512_INLINE __m512i l2sq_tail(__m512i sum, const uint8_t *row, size_t i, __m512i a, __mmask32 m)
+{
+	__m512i d = _mm512_sub_epi16(a, widen_tail(m, row + i));
+
+	return add_words(sum, d, d);
+}
+
+AVX512 static uint32_t l2sq_u8(const uint8_t *a, const uint8_t *b, size_t n)
+{
+	__m512i sum = _mm512_setzero_si512();
+	size_t i = 0;
+
+	for (; i + 32 <= n; i += 32)
+		sum = l2sq_step(sum, b, i, widen(a + i));
+	if (i < n)
+		sum = l2sq_tail(sum, b, i, widen_tail(tail32(n - i), a + i), tail32(n - i));
+	return (uint32_t)_mm512_reduce_add_epi32(sum);
+}
+
+AVX512_INLINE void l2sq_u8_four(const uint8_t *q, const uint8_t *const row[4], size_t n, float out[4])
+{
+	__m512i sum0 = _mm512_setzero_si512(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
 	size_t i = 0;
 
 	for (; i + 32 <= n; i += 32) {
 		__m512i a = widen(q + i);
-		for (size_t k = 0; k < rows; k++) {
-			__m512i d = _mm512_sub_epi16(a, widen(row[k] + i));
-			sum[k] = add_words(sum[k], d, d);
-		}
+		FOUR_ROWS(l2sq_step, sum, row, i, a);
 	}
 	if (i < n) {
 		__mmask32 m = tail32(n - i);
 		__m512i a = widen_tail(m, q + i);
-		for (size_t k = 0; k < rows; k++) {
-			__m512i d = _mm512_sub_epi16(a, widen_tail(m, row[k] + i));
-			sum[k] = add_words(sum[k], d, d);
-		}
+		FOUR_ROWS(l2sq_tail, sum, row, i, a, m);
 	}
+	_mm_storeu_ps(out, _mm_cvtepi32_ps(sum_four_i32(sum0, sum1, sum2, sum3)));
 }
 
-/* Sum of row * (q - 128) as bytes, less 128 * (q - 128), which the rows share. */
-AVX512_INLINE __m512i dot_u8_rows(const uint8_t *q, const uint8_t *const *row, size_t rows, size_t n, __m512i sum[4])
+/* The sum of row * (q - 128) as bytes, less that of 128 * (q - 128), which the rows share. */
+AVX512_INLINE __m512i dot_step(__m512i sum, const uint8_t *row, size_t i, __m512i a)
+{
+	return add_bytes(sum, _mm512_loadu_si512(row + i), a);
+}
+
+AVX512_INLINE __m512i dot_tail(__m512i sum, const uint8_t *row, size_t i, __m512i a, __mmask64 m)
+{
+	return add_bytes(sum, _mm512_maskz_loadu_epi8(m, row + i), a);
+}
+
+AVX512_INLINE void dot_u8_four_i32(const uint8_t *q, const uint8_t *const row[4], size_t n, __m512i out[4])
 {
 	const __m512i flip = _mm512_set1_epi8((char)0x80);
-	__m512i shared = _mm512_setzero_si512();
+	__m512i sum0 = _mm512_setzero_si512(), sum1 = sum0, sum2 = sum0, sum3 = sum0, shared = sum0;
 	size_t i = 0;
 
 	for (; i + 64 <= n; i += 64) {
 		__m512i a = _mm512_xor_si512(_mm512_loadu_si512(q + i), flip);
 		shared = add_bytes(shared, flip, a);
-		for (size_t k = 0; k < rows; k++)
-			sum[k] = add_bytes(sum[k], _mm512_loadu_si512(row[k] + i), a);
+		FOUR_ROWS(dot_step, sum, row, i, a);
 	}
 	if (i < n) {
 		__mmask64 m = tail64(n - i);
 		__m512i a = _mm512_xor_si512(_mm512_mask_loadu_epi8(flip, m, q + i), flip);
 		shared = add_bytes(shared, flip, a);
-		for (size_t k = 0; k < rows; k++)
-			sum[k] = add_bytes(sum[k], _mm512_maskz_loadu_epi8(m, row[k] + i), a);
+		FOUR_ROWS(dot_tail, sum, row, i, a, m);
 	}
-	return shared;
-}
-
-AVX512 static uint32_t l2sq_u8(const uint8_t *a, const uint8_t *b, size_t n)
-{
-	__m512i sum[4] = { _mm512_setzero_si512() };
-
-	l2sq_u8_rows(a, &b, 1, n, sum);
-	return (uint32_t)_mm512_reduce_add_epi32(sum[0]);
+	out[0] = _mm512_sub_epi32(shared, sum0);
+	out[1] = _mm512_sub_epi32(shared, sum1);
+	out[2] = _mm512_sub_epi32(shared, sum2);
+	out[3] = _mm512_sub_epi32(shared, sum3);
 }
 
 AVX512 static int32_t dot_u8(const uint8_t *a, const uint8_t *b, size_t n)
 {
-	__m512i sum[4] = { _mm512_setzero_si512() };
-	__m512i shared = dot_u8_rows(a, &b, 1, n, sum);
+	const uint8_t *const row[4] = { b, b, b, b };
+	__m512i negated[4];
 
-	return _mm512_reduce_add_epi32(_mm512_sub_epi32(sum[0], shared));
-}
-
-AVX512_INLINE void l2sq_u8_four(const uint8_t *q, const uint8_t *const row[4], size_t n, float out[4])
-{
-	__m512i sum[4] = { _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512() };
-
-	l2sq_u8_rows(q, row, 4, n, sum);
-	_mm_storeu_ps(out, _mm_cvtepi32_ps(sum_four_i32(sum)));
+	dot_u8_four_i32(a, row, n, negated);
+	return -_mm512_reduce_add_epi32(negated[0]);
 }
 
 AVX512_INLINE void dot_u8_four(const uint8_t *q, const uint8_t *const row[4], size_t n, float out[4])
 {
-	__m512i sum[4] = { _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512() };
-	__m512i shared = dot_u8_rows(q, row, 4, n, sum);
+	__m512i negated[4];
 
-	for (size_t k = 0; k < 4; k++)
-		sum[k] = _mm512_sub_epi32(shared, sum[k]);
-	_mm_storeu_ps(out, _mm_cvtepi32_ps(sum_four_i32(sum)));
+	dot_u8_four_i32(q, row, n, negated);
+	_mm_storeu_ps(out, _mm_cvtepi32_ps(sum_four_i32(negated[0], negated[1], negated[2], negated[3])));
+}
+
+AVX512_INLINE __m512 l2sq_f32_step(__m512 sum, const float *row, size_t i, __m512 a, __mmask16 m)
+{
+	__m512 d = _mm512_sub_ps(a, _mm512_maskz_loadu_ps(m, row + i));
+
+	return _mm512_fmadd_ps(d, d, sum);
+}
+
+AVX512_INLINE __m512 dot_f32_step(__m512 sum, const float *row, size_t i, __m512 a, __mmask16 m)
+{
+	return _mm512_fnmadd_ps(a, _mm512_maskz_loadu_ps(m, row + i), sum);
 }
 
 AVX512_INLINE void l2sq_f32_four(const float *q, const float *const row[4], size_t n, float out[4])
 {
-	__m512 sum[4] = { _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps() };
+	__m512 sum0 = _mm512_setzero_ps(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
 
 	for (size_t i = 0; i < n; i += 16) {
 		__mmask16 m = n - i < 16 ? tail16(n - i) : (__mmask16)0xffff;
 		__m512 a = _mm512_maskz_loadu_ps(m, q + i);
-		for (size_t k = 0; k < 4; k++) {
-			__m512 d = _mm512_sub_ps(a, _mm512_maskz_loadu_ps(m, row[k] + i));
-			sum[k] = _mm512_fmadd_ps(d, d, sum[k]);
-		}
+		FOUR_ROWS(l2sq_f32_step, sum, row, i, a, m);
 	}
-	_mm_storeu_ps(out, sum_four_f32(sum));
+	_mm_storeu_ps(out, sum_four_f32(sum0, sum1, sum2, sum3));
 }
 
 AVX512_INLINE void dot_f32_four(const float *q, const float *const row[4], size_t n, float out[4])
 {
-	__m512 sum[4] = { _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps() };
+	__m512 sum0 = _mm512_setzero_ps(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
 
 	for (size_t i = 0; i < n; i += 16) {
 		__mmask16 m = n - i < 16 ? tail16(n - i) : (__mmask16)0xffff;
 		__m512 a = _mm512_maskz_loadu_ps(m, q + i);
-		for (size_t k = 0; k < 4; k++)
-			sum[k] = _mm512_fnmadd_ps(a, _mm512_maskz_loadu_ps(m, row[k] + i), sum[k]);
+		FOUR_ROWS(dot_f32_step, sum, row, i, a, m);
 	}
-	_mm_storeu_ps(out, sum_four_f32(sum));
+	_mm_storeu_ps(out, sum_four_f32(sum0, sum1, sum2, sum3));
 }
 
 VF_GATHER(l2sq_f32_gather, l2sq_f32_four, float, AVX512)

@@ -10,6 +10,7 @@
 
 #define LINE_BYTES     64u
 #define PREFETCH_LINES 8u
+#define RANK_LINEAR    48u
 
 struct pool {
 	float *near;
@@ -18,17 +19,44 @@ struct pool {
 	float limit;           /* what is not nearer does not get in */
 };
 
-/* How many are nearer or equal. */
+typedef float vf_four_floats __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t vf_four_ints __attribute__((vector_size(16)));
+
+/* How many are nearer or equal: halved until comparing them all, four at a time, is cheaper than the next surprise to the
+ * processor's prediction. */
 static inline uint32_t rank_of(const float *near, uint32_t count, float distance)
 {
-	uint32_t base = 0;
+	const vf_four_floats wanted = { distance, distance, distance, distance };
+	vf_four_ints nearer = { 0 };
+	uint32_t below = 0, rest = 0, i = 0;
 
-	while (count > 1) {
+	while (count > RANK_LINEAR) {
 		uint32_t half = count / 2;
-		base += near[base + half - 1] <= distance ? half : 0;
+		below += near[below + half - 1] <= distance ? half : 0;
 		count -= half;
 	}
-	return base + (count == 1 && near[base] <= distance);
+	near += below;
+	for (; i + 4 <= count; i += 4)
+		nearer -= *(const vf_four_floats *)(const void *)(near + i) <= wanted;
+	for (; i < count; i++)
+		rest += near[i] <= distance;
+	return below + rest + (uint32_t)(nearer[0] + nearer[1] + nearer[2] + nearer[3]);
+}
+
+/* Moves [at, count) one up, eight at a time from the end; the first eight, read before, go last and cover the remainder. Up to eight
+ * places behind are scratch. memmove costs twice as much for some tens of numbers. */
+static inline void make_place(void *numbers, uint32_t at, uint32_t count)
+{
+	char *first = (char *)numbers + 4 * (size_t)at, *end = (char *)numbers + 4 * (size_t)count;
+	char head[32], block[32];
+
+	memcpy(head, first, sizeof head);
+	while (end - first > 32) {
+		end -= 32;
+		memcpy(block, end, sizeof block);
+		memcpy(end + 4, block, sizeof block);
+	}
+	memcpy(first + 4, head, sizeof head);
 }
 
 /* A guide behind the last of `width` results leads nowhere nearer. */
@@ -48,8 +76,8 @@ static inline uint32_t put(struct pool *p, float distance, uint32_t node)
 
 	if (p->count == p->room && !(p->node[--p->count] & VF_POOL_GUIDE))
 		p->results--;
-	memmove(p->near + at + 1, p->near + at, (p->count - at) * sizeof *p->near);
-	memmove(p->node + at + 1, p->node + at, (p->count - at) * sizeof *p->node);
+	make_place(p->near, at, p->count);
+	make_place(p->node, at, p->count);
 	p->near[at] = distance;
 	p->node[at] = node;
 	p->count++;
@@ -93,21 +121,29 @@ static bool accepts(const struct vf_graph *g, const struct vf_slot_set *only, ui
 	return false;
 }
 
+/* Appends the neighbours not seen before. Whether one is new is as good as random, so nothing here branches on it. */
 static inline uint32_t gather(struct vf_graph *g, struct vf_walker *w, uint32_t node, uint32_t level, uint32_t nfresh)
 {
 	const vf_link *list = vf_list(g, node, level);
-	uint32_t room = vf_list_room(g, level);
+	uint32_t room = vf_list_room(g, level), before = nfresh, ntouched = w->ntouched;
 
 	for (uint32_t i = 0; i < room; i++) {
 		uint32_t link = vf_list_at(list, i);
 		if (link == VF_SLOT_NONE)
 			break;
 		link &= VF_LINK_SLOT;
-		if (vf_walker_see(w, link)) {
-			w->fresh[nfresh++] = link;
-			prefetch_code(g, link);
-		}
+		if (link >= w->slots)
+			continue;   /* newer than the walk */
+		uint64_t word = w->seen[link / 64], bit = 1ull << (link % 64);
+		w->touched[ntouched] = link / 64;
+		ntouched += word == 0;
+		w->seen[link / 64] = word | bit;
+		w->fresh[nfresh] = link;
+		nfresh += !(word & bit);
 	}
+	w->ntouched = ntouched;
+	for (uint32_t i = before; i < nfresh; i++)
+		prefetch_code(g, w->fresh[i]);
 	return nfresh;
 }
 
@@ -191,6 +227,31 @@ static void measure(struct vf_graph *g, struct vf_walker *w, const struct vf_bea
 	w->stats.distances += nfresh;
 }
 
+/* Most are too far: sorted out first, without a branch, those that are left are inserted. */
+static inline uint32_t keep_nearer(struct vf_walker *w, uint32_t nfresh, float limit)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < nfresh; i++) {
+		float distance = w->fresh_distance[i];
+		w->fresh[kept] = w->fresh[i];
+		w->fresh_distance[kept] = distance;
+		kept += distance < limit;
+	}
+	return kept;
+}
+
+static inline void offer(const struct vf_graph *g, const struct vf_beam *beam, struct pool *p, float distance, uint32_t node)
+{
+	/* The limit may have come down meanwhile. */
+	if (!(distance < p->limit))
+		return;
+	if (beam->sift && !beam->hop && !accepts(g, beam->only, node))
+		node |= VF_POOL_GUIDE;
+	if (put(p, distance, node) < p->cursor + 2)
+		prefetch_list(g, node, beam->level);
+}
+
 void vf_beam_walk(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam, uint32_t at, float distance)
 {
 	struct pool p = { .near = w->near, .node = w->node, .room = w->pool_room, .width = beam->width, .limit = INFINITY };
@@ -206,16 +267,9 @@ void vf_beam_walk(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam,
 		for (uint32_t i = p.cursor; i < p.count && i < p.cursor + 2; i++)
 			prefetch_list(g, p.node[i], beam->level);
 		measure(g, w, beam, nfresh);
-		for (uint32_t i = 0; i < nfresh; i++) {
-			float d = w->fresh_distance[i];
-			uint32_t node = w->fresh[i];
-			if (!(d < p.limit))
-				continue;
-			if (beam->sift && !beam->hop && !accepts(g, beam->only, node))
-				node |= VF_POOL_GUIDE;
-			if (put(&p, d, node) < p.cursor + 2)
-				prefetch_list(g, node, beam->level);
-		}
+		nfresh = keep_nearer(w, nfresh, p.limit);
+		for (uint32_t i = 0; i < nfresh; i++)
+			offer(g, beam, &p, w->fresh_distance[i], w->fresh[i]);
 		if (w->stats.distances - before > beam->visits_max) {
 			beam->gave_up = true;
 			break;

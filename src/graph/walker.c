@@ -10,6 +10,7 @@
 #include "graph_internal.h"
 
 #define SLOTS_SLACK 4096u
+#define POOL_SLACK  16u     /* inserting moves whole blocks */
 
 static int more_slots(struct vf_walker *w, uint32_t slots, struct vf_err *err)
 {
@@ -17,7 +18,7 @@ static int more_slots(struct vf_walker *w, uint32_t slots, struct vf_err *err)
 		return 0;
 	size_t room = ((size_t)slots + slots / 4 + SLOTS_SLACK + 63) / 64;
 	uint64_t *seen = calloc(room, sizeof *seen);
-	uint32_t *touched = malloc(room * sizeof *touched);
+	uint32_t *touched = malloc((room + 1) * sizeof *touched);   /* one is written ahead */
 	if (!seen || !touched) {
 		free(seen);
 		free(touched);
@@ -36,8 +37,8 @@ static int more_pool(struct vf_walker *w, uint32_t room, struct vf_err *err)
 {
 	if (room <= w->pool_room)
 		return 0;
-	float *near = malloc(room * sizeof *near);
-	uint32_t *node = malloc(room * sizeof *node);
+	float *near = malloc((room + POOL_SLACK) * sizeof *near);
+	uint32_t *node = malloc((room + POOL_SLACK) * sizeof *node);
 	struct vf_candidate *candidates = malloc(room * sizeof *candidates);
 	if (!near || !node || !candidates) {
 		free(near);
