@@ -61,7 +61,8 @@ END_TEST
 
 START_TEST(scratch_names_are_those_of_editors_and_copiers)
 {
-	static const char *const scratch[] = { ".a.msgpack.Xy12", "a~", "a.tmp", "a.part", ".a.swp", "sedAb3dE6", "4913" };
+	static const char *const scratch[] = { ".a.msgpack.Xy12", "a~", "a.tmp", "a.part", ".a.swp", "sedAb3dE6", "4913", "XXAb3dE6",
+		"configAb3dE6", "a.jsonAb3dE6" };
 	static const char *const proper[] = { "a.msgpack", "sedAb3dE67", "sedab-de6", "49133", "tmp", "a.json" };
 
 	for (size_t i = 0; i < sizeof scratch / sizeof scratch[0]; i++)

@@ -21,7 +21,7 @@ int vf_key_unescape(struct vf_span name, struct vf_buf *out, struct vf_err *err)
 /* A bucket or an index: not empty, no leading dot, no '/', at most 255 bytes. EINVAL, ENAMETOOLONG. */
 int vf_dir_name_check(const char *name, struct vf_err *err);
 /* What rsync, editors, sed -i and atomic writers call their temporary files: begins with a dot, ends in ~ .tmp
- * .part .swp, or is sedXXXXXX or vim's 4913. */
+ * .part .swp, or is vim's 4913, or what mkstemp made of sed, XX (perl -i), config or NAME.json. */
 bool vf_name_is_scratch(const char *name);
 
 #endif

@@ -147,11 +147,17 @@ static bool ends_in(const char *name, size_t len, const char *end)
 	return len >= n && memcmp(name + len - n, end, n) == 0;
 }
 
-static bool is_sed_temporary(const char *name, size_t len)
+/* What mkstemp(3) fills in behind a name: sedXXXXXX of sed -i, XXXXXXXX of perl -i, configXXXXXX of busybox. */
+static bool is_made_up(const char *name, size_t len)
 {
-	if (len != 9 || memcmp(name, "sed", 3) != 0)
+	if (len < 6)
 		return false;
-	for (size_t i = 3; i < len; i++) {
+	size_t stem = len - 6;
+	bool known = (stem == 3 && memcmp(name, "sed", 3) == 0) || (stem == 2 && memcmp(name, "XX", 2) == 0) ||
+	             (stem == 6 && memcmp(name, "config", 6) == 0) || ends_in(name, stem, ".json") || ends_in(name, stem, ".msgpack");
+	if (!known)
+		return false;
+	for (size_t i = stem; i < len; i++) {
 		char c = name[i];
 		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')))
 			return false;
@@ -164,5 +170,5 @@ bool vf_name_is_scratch(const char *name)
 	size_t len = strlen(name);
 
 	return name[0] == '.' || ends_in(name, len, "~") || ends_in(name, len, ".tmp") || ends_in(name, len, ".part") ||
-	       ends_in(name, len, ".swp") || is_sed_temporary(name, len) || strcmp(name, "4913") == 0;
+	       ends_in(name, len, ".swp") || is_made_up(name, len) || strcmp(name, "4913") == 0;
 }

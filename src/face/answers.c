@@ -42,6 +42,19 @@ static uint64_t version_of(uint64_t index_version, const struct vf_saved *saved)
 	return vf_hash_bytes(vf_span(both, sizeof both));
 }
 
+/* An answer that was just written and has no question yet. */
+static int find_empty(struct vf_call *call, struct vf_node *dir, enum vf_row_id row, const char *name, struct vf_found *out)
+{
+	struct vf_rendering *rendering = vf_rendering_new(call->face);
+
+	if (!rendering)
+		return vf_oom(&call->err);
+	rendering->finished = true;
+	*out = (struct vf_found){ .row = &vf_tree[row], .site = vf_site_use(call->face, dir->site), .name = vf_span_str(name), .rendering = rendering };
+	out->ino = vf_ino_hash(out->row, dir->site, out->name);
+	return 0;
+}
+
 static int answers_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out)
 {
 	char stem[STEM_MAX], question[STEM_MAX + 16];
@@ -55,7 +68,11 @@ static int answers_lookup(struct vf_call *call, struct vf_node *dir, const char 
 	if (!stem_of(name, stem, &row) || vf_is_hidden(call, row, dir->site, vf_span_str(name)))
 		return -ENOENT;
 	int rc = vf_call_hold(call, dir->site);
-	if (rc || (rc = saved_of(call, stem, row, question, &saved)))
+	if (rc == 0)
+		rc = saved_of(call, stem, row, question, &saved);
+	if (rc == -ENOENT && vf_is_shown(call, row, dir->site, vf_span_str(name)))
+		return find_empty(call, dir, row, name, out);
+	if (rc)
 		return rc;
 	struct vf_span identity = vf_arena_copy(&call->arena, vf_span_str(name));
 	if (!identity.data)

@@ -392,9 +392,11 @@ extern const struct vf_file_ops vf_scratch_file;
 /* ---- hidden.c: names that are always there, for a moment after they were unlinked; to the process that did it ---- */
 void vf_hide(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
 bool vf_is_hidden(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+/* Shown again, and for a moment there in any case. */
 void vf_show(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
+bool vf_is_shown(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
 #define VF_HIDDEN_MAX 256u
-struct vf_hidden { uint64_t name; pid_t pid; int64_t ns; };
+struct vf_hidden { uint64_t name; pid_t pid; bool made; int64_t ns; };
 
 /* ---- removals.c: records that are deleted in a row ---- */
 struct vf_removals;

@@ -1,44 +1,55 @@
 /* SPDX-License-Identifier: MIT */
 /* Names that are always there, for a moment after they were unlinked: tar and unzip unlink what is in their way and create it anew with O_EXCL, so
- * a name must be free to them until then. To all others it is there; to them, when they create it or the moment is over. */
+ * a name must be free to them until then. To all others it is there; to them, when they create it or the moment is over. And the other way
+ * round: an answer that a tool has just written is there for that tool, which goes on to set its time, though it has no question yet. */
 #include "face_internal.h"
 
 #include "vecfs/clock.h"
 
-#define HIDDEN_NS 1000000000
+#define MOMENT_NS 1000000000
 
 static struct vf_hidden *slot_of(struct vf_face *face, uint64_t name)
 {
 	return &face->hidden[name % VF_HIDDEN_MAX];
 }
 
-void vf_hide(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name)
+static void note(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name, bool made)
 {
 	uint64_t hash = vf_ino_hash(&vf_tree[row], site, name);
 
 	pthread_mutex_lock(&call->face->lock);
-	/* Of two names that meet here the older one is shown again early: its creator will be told EEXIST. */
-	*slot_of(call->face, hash) = (struct vf_hidden){ hash, call->pid, vf_clock_mono_ns() };
+	/* Of two names that meet here the older one is forgotten. */
+	*slot_of(call->face, hash) = (struct vf_hidden){ hash, call->pid, made, vf_clock_mono_ns() };
 	pthread_mutex_unlock(&call->face->lock);
 }
 
-bool vf_is_hidden(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name)
+static bool is_noted(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name, bool made)
 {
 	uint64_t hash = vf_ino_hash(&vf_tree[row], site, name);
 
 	pthread_mutex_lock(&call->face->lock);
 	const struct vf_hidden *slot = slot_of(call->face, hash);
-	bool hidden = slot->name == hash && slot->pid == call->pid && vf_clock_mono_ns() - slot->ns < HIDDEN_NS;
+	bool noted = slot->name == hash && slot->pid == call->pid && slot->made == made && vf_clock_mono_ns() - slot->ns < MOMENT_NS;
 	pthread_mutex_unlock(&call->face->lock);
-	return hidden;
+	return noted;
+}
+
+void vf_hide(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name)
+{
+	note(call, row, site, name, false);
+}
+
+bool vf_is_hidden(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name)
+{
+	return is_noted(call, row, site, name, false);
 }
 
 void vf_show(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name)
 {
-	uint64_t hash = vf_ino_hash(&vf_tree[row], site, name);
+	note(call, row, site, name, true);
+}
 
-	pthread_mutex_lock(&call->face->lock);
-	if (slot_of(call->face, hash)->name == hash)
-		slot_of(call->face, hash)->name = 0;
-	pthread_mutex_unlock(&call->face->lock);
+bool vf_is_shown(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name)
+{
+	return is_noted(call, row, site, name, true);
 }

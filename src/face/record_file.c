@@ -280,7 +280,6 @@ static int load(struct vf_call *call, struct writer *w)
 		rc = 0;
 	vf_buf_free(&old);
 	w->loaded = rc == 0;
-	w->in_order = w->stage.bytes.len == 0;
 	return rc;
 }
 

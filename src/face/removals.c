@@ -17,7 +17,7 @@
 
 #define ROW_MIN 64u                /* removals of a row that are carried out at once */
 #define ROW_GAP_NS 100000000       /* between two of a row */
-#define WAIT_NS 20000000
+#define WAIT_NS 50000000
 #define WAITING_MAX 512u
 
 struct waiting { uint64_t hash; struct vf_span key; };
