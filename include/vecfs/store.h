@@ -6,6 +6,7 @@
  * Read transactions are not bound to threads and wait for nobody; keep them short, an old one keeps freed pages from reuse. A write
  * transaction begins and ends in one thread. Never wait for a write (vf_txn_write, vf_commit) while you hold a read of the same store: a
  * file that outgrows its map waits for the reads to end. After a failed commit the store goes on, and what was durable is there.
+ * A damaged file is read as far as that goes; it is changed only when all of its pages are sound, which the first change after opening finds out.
  * Errors: ENOSPC (disk full, or no address space for a larger file), EIO (damaged), ENOMEM, EROFS, EBUSY (too many readers), EFBIG (one
  * transaction changes too much), EINVAL (a row key is not 1 to 511 bytes); ENOENT is said as 1 by get. */
 #ifndef VECFS_STORE_H
@@ -38,6 +39,9 @@ void vf_store_close(struct vf_store **store);
 /* A path of the directory that stays right when the directory is renamed: for temporary files. */
 const char *vf_store_dir(const struct vf_store *store);
 int vf_store_usage(struct vf_store *store, struct vf_store_usage *out, struct vf_err *err);
+/* Looks at every page of the file, from outside of LMDB, before rows are read: what is wrong is told, and damage that LMDB would stumble over is
+ * found. Returns the number of findings, or negative. */
+int64_t vf_store_check_pages(const struct vf_store *store, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err);
 /* A compacted copy of the environment into an existing, empty directory, synced. */
 int vf_store_copy(struct vf_store *store, const char *dir, struct vf_err *err);
 

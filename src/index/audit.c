@@ -505,11 +505,19 @@ static void check_totals(struct audit *a)
 	check_inos(a);
 }
 
+static void report_pages(void *ctx, const char *text)
+{
+	find_fault(ctx, "%s", text);
+}
+
 static int audit_store(struct audit *a, bool *readable, struct vf_err *err)
 {
 	struct vf_err why = VF_ERR_INIT;
 	int rc;
 
+	/* Rows are looked at all the same: what can be read of them says more. */
+	if ((rc = judge(a, vf_store_check_pages(a->store, report_pages, a, &why) < 0 ? -why.code : 0, &why, "pages", err)))
+		return rc;
 	if ((rc = vf_txn_read(a->store, &a->txn, err)) || (rc = check_meta(a, readable, err)) || !*readable)
 		return rc;
 	/* A page that LMDB cannot make sense of ends the walk; that is a finding as well. */

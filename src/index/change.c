@@ -37,14 +37,7 @@ struct found {
 /* 0, 1 not there. */
 static int look_up(struct vf_change *change, struct vf_span key, struct found *out, struct vf_err *err)
 {
-	int rc = vf_row_of_key(change->txn, key, &out->key_row, err);
-
-	if (rc)
-		return rc;
-	rc = vf_row_of_serial(change->txn, out->key_row.serial, &out->record, err);
-	if (rc == 1)
-		rc = vf_fail(err, EIO, "its record (serial %llu) is missing", (unsigned long long)out->key_row.serial);
-	return rc < 0 ? vf_wrap(err, "record %.*s", VF_SPAN_ARG(key)) : 0;
+	return vf_record_of_key(change->txn, key, &out->key_row, &out->record, err);
 }
 
 static int room_for_effect(struct vf_change *change, struct vf_err *err)

@@ -132,6 +132,8 @@ uint64_t vf_vector_sum(const void *vector, size_t bytes);
 /* The rows of a key or a serial in a transaction: 0, 1 not there, negative. */
 int vf_row_of_key(struct vf_txn *txn, struct vf_span key, struct vf_key_row *out, struct vf_err *err);
 int vf_row_of_serial(struct vf_txn *txn, uint64_t serial, struct vf_record_row *out, struct vf_err *err);
+/* Both; EIO when one does not lead to the other. */
+int vf_record_of_key(struct vf_txn *txn, struct vf_span key, struct vf_key_row *key_row, struct vf_record_row *out, struct vf_err *err);
 /* The vector's bytes, lent, aligned to 2 only; EIO when its length is not dim * 4. */
 int vf_vector_of_serial(struct vf_txn *txn, uint64_t serial, uint32_t dim, struct vf_span *out, struct vf_err *err);
 

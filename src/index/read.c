@@ -10,15 +10,12 @@
 static int find(struct vf_txn *txn, struct vf_span key, uint64_t *serial, struct vf_record_row *row, struct vf_err *err)
 {
 	struct vf_key_row key_row;
-	int rc = vf_row_of_key(txn, key, &key_row, err);
+	int rc = vf_record_of_key(txn, key, &key_row, row, err);
 
 	if (rc)
 		return rc == 1 ? -ENOENT : rc;
 	*serial = key_row.serial;
-	rc = vf_row_of_serial(txn, key_row.serial, row, err);
-	if (rc == 1)
-		rc = vf_fail(err, EIO, "its record (serial %llu) is missing", (unsigned long long)key_row.serial);
-	return rc < 0 ? vf_wrap(err, "record %.*s", VF_SPAN_ARG(key)) : 0;
+	return 0;
 }
 
 static struct vf_record_stat stat_of(const struct vf_record_row *row)

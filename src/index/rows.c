@@ -123,6 +123,20 @@ int vf_row_of_serial(struct vf_txn *txn, uint64_t serial, struct vf_record_row *
 	return rc ? rc : vf_record_row_decode(bytes, out, err);
 }
 
+int vf_record_of_key(struct vf_txn *txn, struct vf_span key, struct vf_key_row *key_row, struct vf_record_row *out, struct vf_err *err)
+{
+	int rc = vf_row_of_key(txn, key, key_row, err);
+
+	if (rc)
+		return rc;
+	rc = vf_row_of_serial(txn, key_row->serial, out, err);
+	if (rc == 1)
+		rc = vf_fail(err, EIO, "its record (serial %llu) is missing", (unsigned long long)key_row->serial);
+	else if (rc == 0 && !vf_span_equal(out->key, key))
+		rc = vf_fail(err, EIO, "its serial %llu leads to the record %.*s", (unsigned long long)key_row->serial, VF_SPAN_ARG(out->key));
+	return rc < 0 ? vf_wrap(err, "record %.*s", VF_SPAN_ARG(key)) : 0;
+}
+
 /* ---- vectors ---- */
 
 uint64_t vf_vector_sum(const void *vector, size_t bytes)

@@ -10,8 +10,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define DATA_FILE "data.mdb"
 #define MAP_BYTES_MIN ((size_t)1 << 20)
+#define FREE_TABLE 0u      /* LMDB's own: of free pages, of tables */
+#define MAIN_TABLE 1u
 
 /* Address space, not memory or disk. Thousands of environments of this size fit into 47 bits. */
 size_t vf_store_map_first = (size_t)64 << 30;
@@ -33,6 +34,11 @@ const char *vf_table_name(enum vf_table table)
 	return table_rows[table].name;
 }
 
+unsigned vf_table_flags(enum vf_table table)
+{
+	return table_rows[table].flags;
+}
+
 /* ---- opening ---- */
 
 /* vf_store_open has checked that it fits. */
@@ -50,6 +56,7 @@ static int try_open(const struct vf_store *store, size_t map_bytes, unsigned fla
 
 	if (rc)
 		return rc;
+	vf_guard_env(env);
 	if ((rc = mdb_env_set_maxdbs(env, VF_TABLES)) || (rc = mdb_env_set_maxreaders(env, READERS_MAX)) ||
 	    (rc = mdb_env_set_mapsize(env, map_bytes)) || (rc = mdb_env_open(env, vf_store_dir(store), flags, 0600))) {
 		mdb_env_close(env);
@@ -83,7 +90,7 @@ static int open_tables(struct vf_store *store, MDB_env *env, bool create)
 	if (rc)
 		return rc;
 	for (int i = 0; i < VF_TABLES; i++) {
-		rc = mdb_dbi_open(txn, table_rows[i].name, table_rows[i].flags | (create ? MDB_CREATE : 0), &store->tables[i]);
+		rc = vf_guard_dbi_open(txn, table_rows[i].name, table_rows[i].flags | (create ? MDB_CREATE : 0), &store->tables[i]);
 		if (rc) {
 			mdb_txn_abort(txn);
 			return rc == MDB_NOTFOUND ? MDB_INVALID : rc;
@@ -106,19 +113,79 @@ static int mend_length(const struct vf_store *store, MDB_env *env)
 		return rc;
 	off_t need = (off_t)((info.me_last_pgno + 1) * main_stat.ms_psize);
 	data_path(vf_store_dir(store), path);
+	/* Who only reads changes nothing; a read past the end is caught (guard.c). */
+	if (store->read_only)
+		return 0;
 	if (stat(path, &st))
 		return errno;
 	return st.st_size >= need || truncate(path, need) == 0 ? 0 : MDB_INVALID;
 }
 
-static int open_whole(struct vf_store *store, size_t map_bytes, bool create, struct vf_err *err)
+static int see_magic(void *ctx)
+{
+	static const uint8_t magic[4] = { 0xde, 0xc0, 0xef, 0xbe };
+	const struct vf_store *store = ctx;
+
+	return memcmp(store->map + 16, magic, sizeof magic) ? MDB_CORRUPTED : 0;
+}
+
+/* LMDB does not say where its map is, but a page has its number on it: here the page with the row of the first table. */
+static int find_map(struct vf_store *store, MDB_env *env)
+{
+	MDB_val key = { strlen(table_rows[0].name), (void *)(uintptr_t)table_rows[0].name }, value;
+	MDB_stat main_stat;
+	MDB_txn *txn;
+	uint64_t number;
+	int rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+
+	if (rc)
+		return rc;
+	if ((rc = mdb_env_stat(env, &main_stat)) == 0 && (rc = vf_guard_get(txn, MAIN_TABLE, &key, &value)) == 0) {
+		store->page_bytes = main_stat.ms_psize;
+		const uint8_t *page = (const uint8_t *)((uintptr_t)value.mv_data & ~(uintptr_t)(store->page_bytes - 1));
+		memcpy(&number, page, sizeof number);
+		store->map = (const uint8_t *)((uintptr_t)page - number * store->page_bytes);
+		rc = vf_guard_call(see_magic, store);
+	}
+	mdb_txn_abort(txn);
+	return rc == MDB_NOTFOUND ? MDB_INVALID : rc;
+}
+
+/* What follows a short file is not there to be read. Who writes has made it long enough. */
+int vf_env_limit(struct vf_txn *txn)
+{
+	const struct vf_store *store = txn->store;
+	MDB_envinfo info;
+	int rc = mdb_env_info(store->env, &info);
+	size_t bytes = rc ? 0 : (info.me_last_pgno + 1) * store->page_bytes;
+
+	if (store->read_only && bytes > store->file_bytes)
+		bytes = store->file_bytes;
+	txn->limit = store->map + bytes;
+	return rc;
+}
+
+bool vf_env_holds(const struct vf_txn *txn, const MDB_val *row)
+{
+	const uint8_t *from = row->mv_data;
+
+	/* What was changed lies in memory, or past the end; and before a change every page was looked at. */
+	while (txn->parent)
+		txn = txn->parent;
+	return txn->changes || (from >= txn->store->map && from < txn->limit && row->mv_size <= (size_t)(txn->limit - from));
+}
+
+/* `is_new`: there is no file yet. */
+static int open_whole(struct vf_store *store, size_t map_bytes, bool is_new, struct vf_err *err)
 {
 	MDB_env *env = NULL;
 	MDB_envinfo info;
 	int rc, dead;
 
+	if (!is_new && (rc = vf_pages_check_head(store, err)))
+		return rc;
 	if ((rc = open_env(store, map_bytes, &env)) || (rc = mend_length(store, env)) ||
-	    (rc = open_tables(store, env, create)) || (rc = mdb_reader_check(env, &dead)) || (rc = mdb_env_info(env, &info))) {
+	    (rc = open_tables(store, env, is_new)) || (rc = find_map(store, env)) || (rc = mdb_reader_check(env, &dead)) || (rc = mdb_env_info(env, &info))) {
 		if (env)
 			mdb_env_close(env);
 		return vf_store_fault(store, rc, "open the data", err);
@@ -202,9 +269,11 @@ int vf_store_open(const char *dir, bool create, bool read_only, struct vf_store 
 	store->read_only = read_only;
 	store->dir_fd = -1;
 	store->queue_end = &store->queue;
+	store->file_bytes = size;
+	store->pages_sound = size == 0;
 	init_locks(store);
 	size_t map_bytes = size > vf_store_map_first / 4 ? 4 * size : vf_store_map_first;
-	if ((rc = open_dir(store, dir, err)) == 0 && (rc = open_whole(store, map_bytes, create, err)) == 0 && size == 0)
+	if ((rc = open_dir(store, dir, err)) == 0 && (rc = open_whole(store, map_bytes, size == 0, err)) == 0 && size == 0)
 		rc = sync_dir(dir, err);
 	if (rc)
 		vf_store_close(&store);
@@ -324,14 +393,14 @@ int vf_env_write_code(const struct vf_txn *txn, int code)
 
 static int live_pages(struct vf_store *store, MDB_txn *txn, uint64_t *pages)
 {
-	/* 0 is LMDB's table of free pages, 1 the table of tables; the two meta pages belong to none. */
-	MDB_dbi all[2 + VF_TABLES] = { 0, 1 };
+	/* The two meta pages belong to none. */
+	MDB_dbi all[2 + VF_TABLES] = { FREE_TABLE, MAIN_TABLE };
 
 	memcpy(all + 2, store->tables, sizeof store->tables);
 	*pages = 2;
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
 		MDB_stat stat;
-		int rc = mdb_stat(txn, all[i], &stat);
+		int rc = vf_guard_stat(txn, all[i], &stat);
 		if (rc)
 			return rc;
 		*pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
@@ -385,8 +454,8 @@ int vf_store_copy(struct vf_store *store, const char *dir, struct vf_err *err)
 
 	if (rc)
 		return rc;
-	rc = mdb_env_copy2(store->env, dir, MDB_CP_COMPACT);
-	if (rc)
+	/* LMDB copies in a thread of its own, out of reach of the guard. */
+	if ((rc = vf_pages_check_once(store, err)) == 0 && (rc = mdb_env_copy2(store->env, dir, MDB_CP_COMPACT)) != 0)
 		rc = vf_store_fault(store, rc, "copy the data", err);
 	vf_txn_end(&txn);
 	return rc ? rc : sync_copy(dir, err);

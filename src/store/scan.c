@@ -35,7 +35,7 @@ int vf_scan_open(struct vf_txn *txn, enum vf_table table, struct vf_span from, s
 	scan->table = table;
 	int rc = vf_scan_seek(scan, from, err);
 	if (rc == 0) {
-		rc = mdb_cursor_open(txn->mdb, txn->store->tables[table], &scan->cursor);
+		rc = vf_guard_cursor_open(txn->mdb, txn->store->tables[table], &scan->cursor);
 		if (rc)
 			rc = vf_txn_fault(txn, rc, "scan", err);
 	}
@@ -55,10 +55,12 @@ int vf_scan_step(struct vf_scan *scan, struct vf_span *key, struct vf_span *valu
 {
 	MDB_val k = { scan->from_len, scan->from }, v;
 	MDB_cursor_op op = !scan->fresh ? MDB_NEXT : scan->from_len ? MDB_SET_RANGE : MDB_FIRST;
-	int rc = mdb_cursor_get(scan->cursor, &k, &v, op);
+	int rc = vf_guard_cursor_get(scan->cursor, &k, &v, op);
 
 	if (rc == MDB_NOTFOUND)
 		return 1;
+	if (rc == 0 && (!vf_env_holds(scan->txn, &k) || !vf_env_holds(scan->txn, &v)))
+		rc = MDB_CORRUPTED;
 	if (rc) {
 		vf_txn_fault(scan->txn, rc, "scan", err);
 		return vf_wrap(err, "table %s", vf_table_name(scan->table));

@@ -2,7 +2,8 @@
 /* store_internal.h - what the files of src/store/ share.
  *
  * Files: env.c (open, close, grow, copy), gate.c (who reads while the map is replaced), txn.c (transactions), table.c (rows),
- * scan.c (cursors), commit.c (group commit), fault.c (LMDB's codes in words).
+ * scan.c (cursors), commit.c (group commit), fault.c (LMDB's codes in words), guard.c (reading what may be damaged), pages.c (what has
+ * to be sound before it is written).
  *
  * The map is reserved once and large, but a file can outgrow it. LMDB moves the map then, so every read must have ended: the gate
  * counts readers and can be shut for a moment. The same way heals an environment that LMDB has given up after a failed write
@@ -20,6 +21,7 @@
 /* LMDB wants integer keys of the machine's word. */
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "vecfs needs a 64-bit machine");
 
+#define DATA_FILE          "data.mdb"
 #define KEY_BYTES_MAX      511u
 #define READERS_MAX        4096u         /* slots in lock.mdb, 64 bytes each */
 #define IDLE_READERS_MAX   64u           /* kept for the next question */
@@ -37,6 +39,7 @@ struct vf_txn {
 	struct vf_txn *next;             /* in the list of idle readers */
 	int trouble;                     /* first code of LMDB that spoils a write; 0 */
 	uint64_t changes, bytes;         /* put or deleted so far, in nested ones too */
+	const uint8_t *limit;            /* where the rows that it sees end at the latest; see vf_env_holds */
 };
 
 struct vf_store {
@@ -48,6 +51,10 @@ struct vf_store {
 	MDB_env *env;                    /* NULL only after a failed reopening, until the next try */
 	MDB_dbi tables[VF_TABLES];
 	size_t map_bytes;
+	const uint8_t *map;              /* where it lies */
+	size_t page_bytes;
+	size_t file_bytes;               /* at opening */
+	bool pages_sound;                /* every page was looked at since the file was opened, or made here; under `writer` */
 
 	pthread_mutex_t gate;
 	pthread_cond_t drained;          /* readers is 0 */
@@ -74,6 +81,11 @@ int vf_txn_fault(struct vf_txn *txn, int code, const char *doing, struct vf_err 
 
 /* ---- env.c ---- */
 const char *vf_table_name(enum vf_table table);
+unsigned vf_table_flags(enum vf_table table);
+/* Fills txn->limit, once it has begun. */
+int vf_env_limit(struct vf_txn *txn);
+/* Whether a row lies where rows of this transaction may lie: what a damaged page says of a row's length is not to be followed. */
+bool vf_env_holds(const struct vf_txn *txn, const MDB_val *row);
 /* With `writer` held and no reader inside: closes the environment and opens it with `map_bytes`, or as near to it as the address space
  * allows. */
 int vf_env_reopen(struct vf_store *store, size_t map_bytes, struct vf_err *err);
@@ -83,6 +95,22 @@ int vf_env_make_room(struct vf_store *store, struct vf_err *err);
 int vf_env_heal(struct vf_store *store, struct vf_err *err);
 /* With `writer` held: what a failed write means. LMDB says EIO when a write was cut short, as a disk does that has just become full. */
 int vf_env_write_code(const struct vf_txn *txn, int code);
+
+/* ---- guard.c: LMDB's reading calls, MDB_CORRUPTED when they hit a bad address or an assertion ---- */
+void vf_guard_env(MDB_env *env);
+int vf_guard_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value);
+int vf_guard_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor);
+int vf_guard_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op);
+int vf_guard_dbi_open(MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi);
+int vf_guard_stat(MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat);
+/* Anything that reads a map, calls none of these, and leaves nothing to be freed. */
+int vf_guard_call(int (*call)(void *ctx), void *ctx);
+
+/* ---- pages.c ---- */
+/* The head pages of a file, before LMDB, which believes what they say, opens it. EIO. */
+int vf_pages_check_head(const struct vf_store *store, struct vf_err *err);
+/* With `writer` held, before the first change since opening: EIO when a page is not sound. */
+int vf_pages_check_once(struct vf_store *store, struct vf_err *err);
 
 /* ---- gate.c ---- */
 /* Counts a reader in; *idle is a reset transaction to renew, or NULL. False, and not counted, when there is no environment. */

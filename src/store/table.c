@@ -31,10 +31,12 @@ static int fault_in(struct vf_txn *txn, int code, const char *verb, enum vf_tabl
 int vf_get(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span *value, struct vf_err *err)
 {
 	MDB_val k = lend(key), v;
-	int rc = mdb_get(txn->mdb, dbi_of(txn, table), &k, &v);
+	int rc = vf_guard_get(txn->mdb, dbi_of(txn, table), &k, &v);
 
 	if (rc == MDB_NOTFOUND)
 		return 1;
+	if (rc == 0 && !vf_env_holds(txn, &v))
+		rc = MDB_CORRUPTED;
 	if (rc)
 		return fault_in(txn, rc, "read a row", table, err);
 	*value = vf_span(v.mv_data, v.mv_size);
@@ -49,7 +51,7 @@ int vf_get_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_
 int vf_count(struct vf_txn *txn, enum vf_table table, uint64_t *rows, struct vf_err *err)
 {
 	MDB_stat stat;
-	int rc = mdb_stat(txn->mdb, dbi_of(txn, table), &stat);
+	int rc = vf_guard_stat(txn->mdb, dbi_of(txn, table), &stat);
 
 	if (rc)
 		return fault_in(txn, rc, "count the rows", table, err);
@@ -57,11 +59,25 @@ int vf_count(struct vf_txn *txn, enum vf_table table, uint64_t *rows, struct vf_
 	return 0;
 }
 
+/* LMDB writes by the numbers on the pages: from the first change on they have to be sound. */
+static int begin_change(struct vf_txn *txn, struct vf_err *err)
+{
+	int rc = vf_pages_check_once(txn->store, err);
+
+	for (struct vf_txn *t = txn; rc && t; t = t->parent)
+		if (!t->trouble)
+			t->trouble = MDB_CORRUPTED;
+	return rc;
+}
+
 int vf_put(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span value, struct vf_err *err)
 {
 	MDB_val k = lend(key), v = lend(value);
-	int rc = mdb_put(txn->mdb, dbi_of(txn, table), &k, &v, 0);
+	int rc = begin_change(txn, err);
 
+	if (rc)
+		return rc;
+	rc = mdb_put(txn->mdb, dbi_of(txn, table), &k, &v, 0);
 	if (rc)
 		return fault_in(txn, rc, "write a row", table, err);
 	count_change(txn, key.len + value.len);
@@ -76,8 +92,11 @@ int vf_put_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_
 int vf_reserve_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, size_t len, bool append, void **out, struct vf_err *err)
 {
 	MDB_val k = { sizeof key, &key }, v = { len, NULL };
-	int rc = mdb_put(txn->mdb, dbi_of(txn, table), &k, &v, MDB_RESERVE | (append ? MDB_APPEND : 0));
+	int rc = begin_change(txn, err);
 
+	if (rc)
+		return rc;
+	rc = mdb_put(txn->mdb, dbi_of(txn, table), &k, &v, MDB_RESERVE | (append ? MDB_APPEND : 0));
 	if (rc)
 		return fault_in(txn, rc, "write a row", table, err);
 	*out = v.mv_data;
@@ -88,8 +107,11 @@ int vf_reserve_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, size_t
 int vf_del(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_err *err)
 {
 	MDB_val k = lend(key);
-	int rc = mdb_del(txn->mdb, dbi_of(txn, table), &k, NULL);
+	int rc = begin_change(txn, err);
 
+	if (rc)
+		return rc;
+	rc = mdb_del(txn->mdb, dbi_of(txn, table), &k, NULL);
 	if (rc == MDB_NOTFOUND)
 		return 1;
 	if (rc)

@@ -20,7 +20,7 @@ static int new_reader(struct vf_store *store, struct vf_txn **out)
 		return rc;
 	}
 	*out = txn;
-	return 0;
+	return vf_env_limit(txn);
 }
 
 /* A reader that was used before has its slot and its memory: it starts without a lock. Returns a code of LMDB. */
@@ -35,7 +35,7 @@ static int start_reader(struct vf_store *store, struct vf_txn *idle, struct vf_t
 		return rc;
 	}
 	*out = idle;
-	return 0;
+	return vf_env_limit(idle);
 }
 
 /* LMDB refuses readers too after a fatal write. A thread that has the writer's lock will see to it; otherwise do it here. */
@@ -83,6 +83,8 @@ int vf_txn_begin_write(struct vf_store *store, struct vf_txn *txn, struct vf_err
 			return rc;
 		rc = mdb_txn_begin(store->env, NULL, 0, &txn->mdb);
 	}
+	if (rc == 0)
+		rc = vf_env_limit(txn);
 	return rc ? vf_store_fault(store, rc, "write", err) : 0;
 }
 
@@ -129,6 +131,7 @@ int vf_txn_nested(struct vf_txn *parent, struct vf_txn **out, struct vf_err *err
 	txn->store = parent->store;
 	txn->kind = TXN_NESTED;
 	txn->parent = parent;
+	txn->limit = parent->limit;
 	int rc = mdb_txn_begin(parent->store->env, parent->mdb, 0, &txn->mdb);
 	if (rc) {
 		free(txn);

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/* Bytes changed at random in the file of an index. Nothing that is done with it crashes or hangs, no wrong record is handed out, and the audit
+ * either finds the damage or nothing is wrong. Each round runs in a process of its own. */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "check.h"
+#include "index_kit.h"
+
+#define RECORDS 400
+#define DIM     24
+
+static char dir[64];
+static struct vf_err err = VF_ERR_INIT;
+
+/* ---- the sound index ---- */
+
+static float number(int record, int i)
+{
+	return (float)((record * 37 + i * 11) % 97) / 8.0f + 1.0f;
+}
+
+static void put_record(struct vf_buf *text, int i)
+{
+	ck_ok(vf_buf_printf(text, &err, "{\"key\": \"key-%04d\", \"metadata\": {\"n\": %d, \"s\": \"word %d\"}, \"data\": [", i, i, i % 7));
+	for (int j = 0; j < DIM; j++)
+		ck_ok(vf_buf_printf(text, &err, "%s%g", j ? ", " : "", number(i, j)));
+	ck_ok(vf_buf_printf(text, &err, "]}\n"));
+}
+
+static uint8_t *make_index(size_t *size)
+{
+	struct vf_buf text = VF_BUF_INIT;
+	struct vf_index *index;
+	char path[128];
+
+	ck_assert_ptr_nonnull(kit_make_dir(dir));
+	ck_ok(vf_index_create(dir, &err));
+	ck_ok(kit_open(dir, false, NULL, &index, &err));
+	ck_ok(vf_index_configure(index, vf_span_str("dimension = 24"), &err));
+	/* In several transactions, so that there are free pages too. */
+	for (int i = 0; i < RECORDS; i++) {
+		put_record(&text, i);
+		if (i % 100 == 99) {
+			ck_ok(vf_buf_put(&text, "", 1, &err));
+			ck_ok(kit_insert(index, (char *)text.data, &err));
+			vf_buf_clear(&text);
+		}
+	}
+	ck_ok(kit_delete(index, "{\"filter\": {\"n\": {\"$lt\": 20}}}", &err));
+	ck_ok(vf_index_saved_put(index, "q.json", vf_span_str("{\"topK\": 3}"), &err));
+	vf_index_close(&index);
+	vf_buf_free(&text);
+	kit_path(path, dir, "data.mdb");
+	uint8_t *data = kit_read_file(path, size);
+	ck_assert_ptr_nonnull(data);
+	return data;
+}
+
+/* ---- using it: in the child, where a wrong record ends it with WRONG ---- */
+
+#define WRONG 3
+#define FOUND 4
+
+static void complain(const char *what)
+{
+	fprintf(stderr, "%s\n", what);
+	_exit(WRONG);
+}
+
+static void ignore_finding(void *ctx, const char *text)
+{
+	(void)ctx;
+	(void)text;
+}
+
+static void read_records(struct vf_index *index)
+{
+	struct vf_arena arena = VF_ARENA_INIT;
+	struct vf_record record;
+	char key[32];
+
+	for (int i = 0; i < RECORDS; i++) {
+		snprintf(key, sizeof key, "key-%04d", i);
+		vf_arena_reset(&arena);
+		if (vf_index_get(index, vf_span_str(key), &arena, &record, NULL, &err))
+			continue;
+		if (record.dim != DIM || !vf_span_is(record.key, key))
+			complain("a record of another key or dimension was handed out");
+		for (int j = 0; j < DIM; j++)
+			if (record.vector[j] != number(i, j))
+				complain("a wrong vector was handed out");
+	}
+	vf_arena_free(&arena);
+}
+
+static int count_key(void *ctx, struct vf_span key, uint64_t ino)
+{
+	(void)key;
+	(void)ino;
+	return ++*(unsigned *)ctx > 100 * RECORDS;
+}
+
+static void ask(struct vf_index *index, const char *question)
+{
+	struct vf_spool answer;
+
+	vf_spool_init(&answer, NULL);
+	kit_ask(index, question, &answer, &err);
+	vf_spool_free(&answer);
+}
+
+static void export(struct vf_index *index)
+{
+	struct vf_spool out;
+
+	vf_spool_init(&out, NULL);
+	vf_index_export(index, VF_EXPORT_MSGPACK, &out, &err);
+	vf_spool_free(&out);
+}
+
+static void use(struct vf_index *index, bool write)
+{
+	struct vf_buf stats = VF_BUF_INIT;
+	unsigned keys = 0;
+
+	read_records(index);
+	vf_index_list(index, vf_span(NULL, 0), count_key, &keys, &err);
+	if (keys > 100 * RECORDS)
+		complain("a listing without end");
+	ask(index, "{\"queryVector\": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24], \"topK\": 50, \"returnMetadata\": true}");
+	ask(index, "{\"filter\": {\"s\": {\"$startsWith\": \"word\"}, \"n\": {\"$gt\": 100}}, \"facets\": [\"s\"], \"returnData\": true, \"topK\": 400}");
+	export(index);
+	vf_index_stats(index, &stats, &err);
+	vf_buf_free(&stats);
+	if (!write)
+		return;
+	kit_insert(index, "{\"key\": \"key-0100x\", \"metadata\": {\"n\": 5}, \"data\": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24]}", &err);
+	kit_update(index, "{\"filter\": {\"n\": {\"$gt\": 300}}, \"set\": {\"m\": true}}", &err);
+	kit_delete(index, "{\"filter\": {\"n\": {\"$lt\": 200}}}", &err);
+	read_records(index);
+}
+
+static _Noreturn void child(bool write)
+{
+	struct vf_index *index;
+
+	alarm(20);
+	/* Damage that is outside of all that is used is harmless. */
+	int64_t findings = vf_index_audit(dir, ignore_finding, NULL, &err);
+	if (kit_open(dir, !write, NULL, &index, &err) == 0) {
+		use(index, write);
+		vf_index_close(&index);
+	}
+	_exit(findings ? FOUND : 0);
+}
+
+/* ---- the rounds ---- */
+
+struct tally { unsigned found, harmless; };
+
+static void round_with(const uint8_t *data, size_t size, bool write, const char *what, struct tally *tally)
+{
+	char path[128];
+	int status;
+
+	kit_path(path, dir, "lock.mdb");
+	unlink(path);
+	kit_path(path, dir, "data.mdb");
+	ck_assert(kit_write_file(path, data, size));
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0)
+		child(write);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFEXITED(status), "%s: signal %d%s", what, WTERMSIG(status), write ? ", writing" : "");
+	ck_assert_msg(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == FOUND, "%s: status %d", what, WEXITSTATUS(status));
+	tally->found += WEXITSTATUS(status) == FOUND;
+	tally->harmless += WEXITSTATUS(status) == 0;
+}
+
+static unsigned long rounds(unsigned long usual)
+{
+	const char *said = getenv("DAMAGE_ROUNDS");
+
+	return said ? strtoul(said, NULL, 10) : usual;
+}
+
+static void flip(unsigned flips_max, unsigned seed, bool write)
+{
+	struct tally tally = { 0, 0 };
+	size_t size;
+	uint8_t *data = make_index(&size), *copy = malloc(size);
+	char what[128];
+
+	ck_assert_ptr_nonnull(copy);
+	for (unsigned long round = 0; round < rounds(150); round++) {
+		memcpy(copy, data, size);
+		unsigned flips = 1 + (unsigned)rand_r(&seed) % flips_max;
+		size_t at = 0;
+		for (unsigned i = 0; i < flips; i++) {
+			at = (((size_t)rand_r(&seed) << 20) + (size_t)rand_r(&seed)) % size;
+			/* Every other one in the head of a page, where the tree is. */
+			if (rand_r(&seed) % 2)
+				at = (at & ~(size_t)4095) + at % 64;
+			copy[at] ^= (uint8_t)(1 + rand_r(&seed) % 255);
+		}
+		snprintf(what, sizeof what, "round %lu, %u bytes changed, the last at %zu of %zu", round, flips, at, size);
+		round_with(copy, size, write, what, &tally);
+	}
+	ck_assert_msg(tally.found > 0, "nothing was ever found");
+	free(copy);
+	free(data);
+	kit_remove_dir(dir);
+}
+
+START_TEST(a_changed_byte_is_found_or_harmless)
+{
+	flip(1, 1, false);
+}
+END_TEST
+
+START_TEST(many_changed_bytes_are_found_or_harmless)
+{
+	flip(200, 2, false);
+}
+END_TEST
+
+START_TEST(a_damaged_index_that_is_written_to_neither_crashes_nor_hands_out_wrong_records)
+{
+	flip(20, 3, true);
+}
+END_TEST
+
+START_TEST(a_file_cut_short_is_found)
+{
+	struct tally tally = { 0, 0 };
+	unsigned seed = 4;
+	size_t size;
+	uint8_t *data = make_index(&size);
+	char what[128];
+
+	for (unsigned long round = 0; round < rounds(40); round++) {
+		size_t left = (size_t)rand_r(&seed) % size;
+		snprintf(what, sizeof what, "cut to %zu of %zu", left, size);
+		round_with(data, left, round % 2, what, &tally);
+	}
+	free(data);
+	kit_remove_dir(dir);
+}
+END_TEST
+
+CHECK_MAIN("damage", a_changed_byte_is_found_or_harmless, many_changed_bytes_are_found_or_harmless,
+           a_damaged_index_that_is_written_to_neither_crashes_nor_hands_out_wrong_records, a_file_cut_short_is_found)
