@@ -116,10 +116,8 @@ static int answers_list(struct vf_call *call, struct vf_node *dir, struct vf_dir
 {
 	struct answer_list a = { call, dir, list, 0 };
 
-	if (list->phase == 1) {
-		list->end = true;
+	if (list->phase)
 		return vf_scratch_list(call, dir, list);
-	}
 	int rc = vf_call_hold(call, dir->site);
 
 	if (rc == 0)

@@ -124,7 +124,8 @@ static int answer(struct vf_call *call, struct vf_conversation *c)
 	return vf_index_ask(c->handle.index, &a->question, &c->reply, &call->err);
 }
 
-#define KEPT_BYTES_MAX (256u << 10)
+/* What an idle handle keeps for its next question: as much as one of 1536 numbers in JSON needs. */
+#define KEPT_BYTES_MAX (64u << 10)
 
 static void reset(struct vf_conversation *c)
 {
@@ -133,7 +134,7 @@ static void reset(struct vf_conversation *c)
 	if (a->bytes.cap > KEPT_BYTES_MAX)
 		vf_buf_free(&a->bytes);
 	vf_buf_clear(&a->bytes);
-	if (a->arena.bytes > 4 * KEPT_BYTES_MAX)
+	if (a->arena.bytes > 2 * KEPT_BYTES_MAX)
 		vf_arena_free(&a->arena);
 	vf_arena_reset(&a->arena);
 	a->guessed = a->complete = false;

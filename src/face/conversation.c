@@ -27,6 +27,30 @@ int vf_conversation_charge(struct vf_conversation *c, struct vf_face *face, uint
 	return rc;
 }
 
+#define KEPT_REPLY_MAX (64u << 10)
+
+/* The reply is over: its memory is kept for the next one when it is small. */
+static void clear_reply(struct vf_face *face, struct vf_conversation *c)
+{
+	if (c->reply.buf.cap > KEPT_REPLY_MAX)
+		vf_spool_free(&c->reply);
+	else
+		vf_spool_clear(&c->reply);
+	vf_budget_give(face->budget, c->handle.uid, c->reply_charged);
+	c->reply_charged = 0;
+}
+
+/* A reply that waits to be read binds memory; beyond a megabyte it lies on disk. */
+static int charge_reply(struct vf_call *call, struct vf_conversation *c)
+{
+	uint64_t bytes = c->reply.buf.cap > KEPT_REPLY_MAX ? c->reply.buf.cap : 0;
+	int rc = bytes ? vf_budget_take(call->face->budget, c->handle.uid, bytes, &call->err) : 0;
+
+	if (rc == 0)
+		c->reply_charged = bytes;
+	return rc;
+}
+
 static void forget_request(struct vf_call *call, struct vf_conversation *c)
 {
 	c->verb->reset(c);
@@ -60,10 +84,9 @@ static int write_request(struct vf_call *call, struct vf_handle *handle, struct 
 	if (c->failed.code && !vf_flags_read(handle->flags))
 		return say_again(call, c);
 	c->failed.code = 0;
-	if (c->replied) {
-		vf_spool_clear(&c->reply);
-		c->replied = false;
-	}
+	if (c->replied)
+		clear_reply(call->face, c);
+	c->replied = false;
 	if (!c->pending)
 		vf_site_names(call->face, handle->node->site, &c->names);
 	c->told = false;
@@ -93,8 +116,10 @@ static int reply(struct vf_call *call, struct vf_conversation *c)
 		rc = c->verb->reply(call, c);
 	if (rc == 0)
 		rc = vf_spool_finish(&c->reply, &call->err);
+	if (rc == 0)
+		rc = charge_reply(call, c);
 	if (rc)
-		vf_spool_clear(&c->reply);
+		clear_reply(call->face, c);
 	return rc;
 }
 
@@ -153,7 +178,7 @@ static void release_conversation(struct vf_call *call, struct vf_handle *handle)
 
 	c->verb->free(c);
 	vf_spool_free(&c->reply);
-	vf_budget_give(call->face->budget, c->handle.uid, c->charged);
+	vf_budget_give(call->face->budget, c->handle.uid, c->charged + c->reply_charged);
 	vf_handle_free(call, handle);
 }
 

@@ -359,7 +359,9 @@ struct vf_scratch {
 	pthread_mutex_t lock;
 	uint64_t site_id, ino;
 	enum vf_row_id dir;
+	struct vf_budget *budget;
 	atomic_bool listed;
+	uid_t owner;                 /* who is charged */
 	uid_t uid; gid_t gid; mode_t mode;
 	int64_t mtime_ns, ctime_ns;
 	bool mtime_set;              /* by utimens: goes into the record */
@@ -383,7 +385,8 @@ int vf_scratch_keep(struct vf_call *call, struct vf_node *dir, const char *name,
 int vf_scratch_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, struct vf_node *to_dir, const char *to, bool replace);
 /* The whole content, at most `max` bytes (EFBIG), and the time that utimens gave it (0: none). */
 int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t max, struct vf_buf *out, int64_t *mtime_ns);
-/* Adds those of a directory, as the lister's page. */
+/* Adds those of a directory to the lister's page: its last phase. */
+#define VF_PHASE_SCRATCH 99u
 int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list);
 /* Those of an index that is removed. */
 void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site);
@@ -478,7 +481,7 @@ struct vf_conversation {
 	bool told;                   /* that it is incomplete */
 	struct vf_err failed;        /* code 0: not */
 	struct vf_site_names names; /* of the index when the request began */
-	uint64_t charged;
+	uint64_t charged, reply_charged;
 };
 int vf_conversation_open(struct vf_call *call, struct vf_node *node, int flags, const struct vf_verb *verb, struct vf_handle **out);
 int vf_conversation_truncate(struct vf_call *call, struct vf_node *node, uint64_t size);

@@ -254,10 +254,10 @@ static int index_lookup(struct vf_call *call, struct vf_node *dir, const char *n
 
 static int index_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
 {
-	if (list->phase++ == 0)
-		return vf_fixed_list(call, dir, list);
-	list->end = true;
-	return vf_scratch_list(call, dir, list);
+	if (list->phase)
+		return vf_scratch_list(call, dir, list);
+	list->phase = 1;
+	return vf_fixed_list(call, dir, list);
 }
 
 /* Only a name that was unlinked a moment ago gets here, or one that came back meanwhile. */

@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "vecfs/clock.h"
+#include "vecfs/log.h"
 
 /* Commits wait in their threads: more threads than processors make larger groups. */
 #define THREADS_MAX 64u
@@ -28,8 +30,12 @@ static void listen_to_fuse(enum fuse_log_level level, const char *fmt, va_list a
 
 static void speak_to_log(enum fuse_log_level level, const char *fmt, va_list ap)
 {
-	(void)level;
-	vfprintf(stderr, fmt, ap);
+	char text[512];
+	int n = vsnprintf(text, sizeof text, fmt, ap);
+
+	for (; n > 0 && (size_t)n < sizeof text && text[n - 1] == '\n'; n--)
+		text[n - 1] = '\0';
+	vf_log(level == FUSE_LOG_DEBUG ? LOG_DEBUG : LOG_WARNING, "%s", text);
 }
 
 static int check_mountpoint(const char *mountpoint, struct vf_err *err)

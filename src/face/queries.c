@@ -75,10 +75,8 @@ static int queries_list(struct vf_call *call, struct vf_node *dir, struct vf_dir
 {
 	struct saved_list s = { list, &call->err, 0 };
 
-	if (list->phase == 1) {
-		list->end = true;
+	if (list->phase)
 		return vf_scratch_list(call, dir, list);
-	}
 	int rc = vf_call_hold(call, dir->site);
 	if (rc == 0)
 		rc = vf_index_saved_list(call->index, list->after.len ? (char *)list->after.data : NULL, emit_saved, &s, &call->err);

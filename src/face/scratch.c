@@ -9,6 +9,9 @@
 
 #include "vecfs/clock.h"
 
+/* What a file costs its user besides its bytes, so that empty ones are bounded too. */
+#define FILE_COST (64u << 10)
+
 struct vf_scratches {
 	pthread_mutex_t lock;
 	struct vf_scratch *first;
@@ -29,6 +32,7 @@ void vf_scratch_put(struct vf_scratch *scratch)
 	if (atomic_fetch_sub(&scratch->users, 1) != 1)
 		return;
 	vf_pages_free(&scratch->pages);
+	vf_budget_give(scratch->budget, scratch->owner, FILE_COST);
 	pthread_mutex_destroy(&scratch->lock);
 	free(scratch);
 }
@@ -80,10 +84,18 @@ static void take_out(struct vf_scratch **at)
 static struct vf_scratch *make(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode)
 {
 	struct vf_scratches *all = call->face->scratches;
-	struct vf_scratch *scratch = calloc(1, sizeof *scratch);
+	struct vf_scratch *scratch;
 
-	if (!scratch)
+	if (vf_budget_take(call->face->budget, call->uid, FILE_COST, &call->err))
 		return NULL;
+	scratch = calloc(1, sizeof *scratch);
+	if (!scratch) {
+		vf_budget_give(call->face->budget, call->uid, FILE_COST);
+		vf_oom(&call->err);
+		return NULL;
+	}
+	scratch->budget = call->face->budget;
+	scratch->owner = call->uid;
 	pthread_mutex_init(&scratch->lock, NULL);
 	vf_pages_init(&scratch->pages, call->face->budget, call->uid);
 	scratch->users = 1;
@@ -161,7 +173,7 @@ int vf_scratch_create(struct vf_call *call, struct vf_node *dir, const char *nam
 		return vf_fail(&call->err, ENAMETOOLONG, "a file name has at most %u bytes, this one has %zu", VF_FILE_NAME_BYTES_MAX, strlen(name));
 	struct vf_scratch *scratch = find_or_make(call, dir, name, mode, &made);
 	if (!scratch)
-		return vf_oom(&call->err);
+		return -call->err.code;
 	if (!made && (flags & O_EXCL)) {
 		vf_scratch_put(scratch);
 		return -EEXIST;
@@ -219,7 +231,7 @@ int vf_scratch_keep(struct vf_call *call, struct vf_node *dir, const char *name,
 	vf_scratch_unlink(call, dir, name);
 	pthread_mutex_lock(&all->lock);
 	struct vf_scratch *scratch = make(call, dir, name, stat.st_mode & 0666);
-	int rc = scratch ? vf_pages_write(&scratch->pages, bytes, 0, &call->err) : vf_oom(&call->err);
+	int rc = scratch ? vf_pages_write(&scratch->pages, bytes, 0, &call->err) : -call->err.code;
 	if (scratch && mtime_ns) {
 		scratch->mtime_ns = mtime_ns;
 		scratch->mtime_set = true;
@@ -244,17 +256,26 @@ int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t 
 	return rc;
 }
 
-/* All in one page: they are few. Those that find no room are listed by the next reading. */
+/* From the newest to the oldest: the list begins with the newest, and their numbers grow. */
 int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
 {
 	struct vf_scratches *all = call->face->scratches;
+	uint64_t last = UINT64_MAX;
 
+	if (list->phase == VF_PHASE_SCRATCH)
+		memcpy(&last, list->after.data, sizeof last);
+	list->phase = VF_PHASE_SCRATCH;
 	pthread_mutex_lock(&all->lock);
-	for (struct vf_scratch *s = all->first; s && !vf_dir_full(list); s = s->next)
-		if (s->site_id == dir->site->id && s->dir == vf_row_id(dir->row))
-			vf_dir_add(list, vf_span_str(s->name), s->ino, S_IFREG);
+	for (struct vf_scratch *s = all->first; s && !vf_dir_full(list); s = s->next) {
+		if (s->site_id != dir->site->id || s->dir != vf_row_id(dir->row) || s->ino >= last)
+			continue;
+		if (!vf_dir_add(list, vf_span_str(s->name), s->ino, S_IFREG))
+			break;
+		last = s->ino;
+	}
 	pthread_mutex_unlock(&all->lock);
-	return 0;
+	list->end = !vf_dir_full(list);
+	return vf_dir_after(list, vf_span(&last, sizeof last), &call->err);
 }
 
 void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site)

@@ -82,10 +82,8 @@ static int vectors_list(struct vf_call *call, struct vf_node *dir, struct vf_dir
 {
 	struct key_list k = { .list = list, .err = &call->err };
 
-	if (list->phase == 1) {
-		list->end = true;
+	if (list->phase)
 		return vf_scratch_list(call, dir, list);
-	}
 	int rc = vf_call_hold(call, dir->site);
 	if (rc == 0)
 		rc = vf_index_list(call->index, vf_buf_span(&list->after), emit_key, &k, &call->err);

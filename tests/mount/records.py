@@ -249,6 +249,14 @@ for i in range(3):
 m.write("vectors/.f", b"x" * 1000000)
 check("and deleting them makes room", os.path.getsize(join(V, ".f")) == 1000000)
 
+for i in range(1200):
+    m.write("vectors/.many%d" % i, b"x")
+listed = [n for n in os.listdir(V) if n.startswith(".many")]
+equal("any number of them is listed, each once", (len(listed), len(set(listed))), (1200, 1200))
+for n in listed:
+    os.unlink(join(V, n))
+
+
 # many writers
 def worker(n):
     for i in range(50):
