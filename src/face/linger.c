@@ -5,7 +5,7 @@
 #include "face_internal.h"
 
 #include <poll.h>
-#include <unistd.h>
+#include <sched.h>
 
 #include "vecfs/clock.h"
 
@@ -17,7 +17,8 @@ void vf_linger(struct vf_face *face)
 
 	if (!face->many_processors || atomic_flag_test_and_set(&face->lingering))
 		return;
+	/* Yielding lets the asker go on when it was woken on this very processor. */
 	for (int64_t end = vf_clock_mono_ns() + LINGER_NS; poll(&queue, 1, 0) == 0 && vf_clock_mono_ns() < end;)
-		;
+		sched_yield();
 	atomic_flag_clear(&face->lingering);
 }

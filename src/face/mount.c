@@ -3,12 +3,12 @@
 #include "face_internal.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <syslog.h>
-#include <unistd.h>
 
 #include "vecfs/clock.h"
 #include "vecfs/log.h"
@@ -133,6 +133,13 @@ static int make_parts(struct vf_face *face, struct vf_err *err)
 	return rc;
 }
 
+static bool many_processors(void)
+{
+	cpu_set_t ours;
+
+	return sched_getaffinity(0, sizeof ours, &ours) == 0 && CPU_COUNT(&ours) > 1;
+}
+
 int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const struct vf_face_options *options, struct vf_face **out, struct vf_err *err)
 {
 	struct vf_face *face = calloc(1, sizeof *face);
@@ -143,7 +150,7 @@ int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const stru
 	face->catalog = catalog;
 	face->options = *options;
 	face->mounted_ns = vf_clock_real_ns();
-	face->many_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+	face->many_processors = many_processors();
 	pthread_mutex_init(&face->lock, NULL);
 	said[0] = '\0';
 	fuse_set_log_func(listen_to_fuse);
