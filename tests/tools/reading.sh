@@ -104,7 +104,7 @@ except OSError as e:
     import errno
     assert e.errno in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP), e
 EOF'
-does python3 "maps vectors.npy with numpy" 'python3 -c "
+does /usr/bin/python3 "maps vectors.npy with numpy" '/usr/bin/python3 -c "
 import numpy, sys
 a = numpy.load(sys.argv[1], mmap_mode=\"r\")
 assert a.shape == (5, 3) and a.dtype == numpy.float32 and a[4].tolist() == [5, 0, 1], a
