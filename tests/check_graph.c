@@ -327,7 +327,7 @@ static struct world world_of_copies(enum vf_metric metric)
 
 START_TEST(copies_of_a_few_vectors_are_all_found)
 {
-	for (size_t m = 0; m < 2; m++) {
+	for (size_t m = 0; m < 3; m++) {
 		struct world w = world_of_copies(metrics[m]);
 		struct vf_hit *hits = malloc(1500 * sizeof *hits);
 		uint32_t nhits;
@@ -501,6 +501,33 @@ START_TEST(a_filtered_search_finds_what_a_filtered_scan_finds)
 	expect_recall("correlated", recall(&w, 100, &far), 0.95);
 	struct vf_slot_set none = { words, 0, 0 };
 	expect_recall("nothing matches", recall(&w, 100, &none), 1);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(vectors_of_very_different_length_are_found_under_dot)
+{
+	struct world w = world_new(VF_DOT, 48, 8000, VF_CODE_U8);
+	uint64_t words[8000 / 64] = { 0 };
+	struct vf_slot_set small = { words, 8000 / 64, 0 };
+
+	vf_graph_free(&w.graph);
+	for (size_t i = 0; i < w.n; i++) {
+		float scale = expf(0.5f * normal());
+		for (uint32_t k = 0; k < w.dim; k++)
+			w.vectors[i * w.dim + k] *= scale;
+		/* The short ones: nobody's nearest unless the others are left out. */
+		if (scale < 0.7f) {
+			words[i / 64] |= 1ull << (i % 64);
+			small.count++;
+		}
+	}
+	world_graph(&w, VF_CODE_U8);
+	add(&w, 0, w.n);
+	link_all(&w);
+	audit(&w);
+	expect_recall("all", recall(&w, 100, NULL), 0.95);
+	expect_recall("the short ones", recall(&w, 100, &small), 0.95);
 	world_free(&w);
 }
 END_TEST
@@ -895,7 +922,7 @@ CHECK_MAIN("graph",
 	copies_of_a_few_vectors_are_all_found, copies_survive_the_removal_of_others_and_of_the_first,
 	removed_vectors_are_never_returned_and_their_slots_are_used_again, a_whole_cluster_can_be_removed,
 	a_graph_can_be_emptied_and_filled_again, a_filtered_search_finds_what_a_filtered_scan_finds,
-	a_scan_returns_as_many_as_there_are, values_far_above_the_others_keep_the_order,
+	vectors_of_very_different_length_are_found_under_dot, a_scan_returns_as_many_as_there_are, values_far_above_the_others_keep_the_order,
 	a_graph_loaded_from_its_chunks_answers_the_same, copies_come_back_from_their_chunks,
 	old_chunks_and_missing_ones_are_harmless, damaged_chunks_neither_crash_nor_lose_a_vector,
 	a_quantizer_comes_back_from_its_bytes_and_refuses_others,

@@ -106,7 +106,7 @@ struct vf_search_stats {
 /* Through the graph, with the pending slots scanned beside it. hits has room for `want`; *nhits of them are filled.
  * With `only`, nodes outside still lead to others, but are not returned; it stops when it has visited more nodes than
  * the set has. stats may be NULL. Returns 0, or 1 when the caller had better scan: it stopped early, found fewer than min(want, live,
- * only->count), or was asked for a beam wider than VF_EF_MAX. Negative on ENOMEM. */
+ * only->count), met far fewer matches than their share (they lie apart from the query), or was asked for a beam wider than VF_EF_MAX. Negative on ENOMEM. */
 int vf_graph_search(struct vf_graph *graph, const struct vf_search *search, struct vf_hit *hits, uint32_t *nhits,
                     struct vf_search_stats *stats, struct vf_err *err);
 /* By comparing with every live slot (of `only`): the `want` nearest by code. */

@@ -109,7 +109,7 @@ static inline void prefetch_code(const struct vf_graph *g, uint32_t slot)
 }
 
 /* Any of a chain of equal vectors. */
-static bool accepts(const struct vf_graph *g, const struct vf_slot_set *only, uint32_t slot)
+static bool has_result(const struct vf_graph *g, const struct vf_slot_set *only, uint32_t slot)
 {
 	if (vf_slot_linked_in(g, only, slot))
 		return true;
@@ -119,6 +119,15 @@ static bool accepts(const struct vf_graph *g, const struct vf_slot_set *only, ui
 		if (vf_slot_linked_in(g, only, slot))
 			return true;
 	return false;
+}
+
+static bool accepts(const struct vf_graph *g, struct vf_beam *beam, uint32_t slot)
+{
+	bool result = has_result(g, beam->only, slot);
+
+	beam->looked++;
+	beam->matched += result;
+	return result;
 }
 
 /* Appends the neighbours not seen before. Whether one is new is as good as random, so nothing here branches on it. */
@@ -148,7 +157,7 @@ static inline uint32_t gather(struct vf_graph *g, struct vf_walker *w, uint32_t 
 }
 
 /* ACORN's way (Patel et al., 2024): neighbours that match, and through those that do not, theirs that do. */
-static uint32_t gather_matches(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint32_t node)
+static uint32_t gather_matches(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam, uint32_t node)
 {
 	const vf_link *list = vf_list(g, node, 0);
 	uint32_t through[VF_DEGREE_MAX], nthrough = 0, nfresh = 0;
@@ -160,7 +169,7 @@ static uint32_t gather_matches(struct vf_graph *g, struct vf_walker *w, const st
 		link &= VF_LINK_SLOT;
 		if (!vf_walker_see(w, link))
 			continue;
-		if (accepts(g, beam->only, link)) {
+		if (accepts(g, beam, link)) {
 			w->fresh[nfresh++] = link;
 			prefetch_code(g, link);
 		} else {
@@ -175,7 +184,7 @@ static uint32_t gather_matches(struct vf_graph *g, struct vf_walker *w, const st
 			if (link == VF_SLOT_NONE)
 				break;
 			link &= VF_LINK_SLOT;
-			if (accepts(g, beam->only, link) && vf_walker_see(w, link)) {
+			if (accepts(g, beam, link) && vf_walker_see(w, link)) {
 				w->fresh[nfresh++] = link;
 				prefetch_code(g, link);
 			}
@@ -196,7 +205,7 @@ static inline uint32_t next_of(struct pool *p)
 	return node & VF_LINK_SLOT;
 }
 
-static inline uint32_t expand(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, struct pool *p)
+static inline uint32_t expand(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam, struct pool *p)
 {
 	uint32_t node = next_of(p), nfresh;
 
@@ -223,7 +232,7 @@ static inline uint32_t expand(struct vf_graph *g, struct vf_walker *w, const str
 
 static void measure(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint32_t nfresh)
 {
-	beam->gather(beam->query, g->codes, g->code_stride, w->fresh, nfresh, g->numbers, w->fresh_distance);
+	g->gather(beam->query, g->codes, g->code_stride, w->fresh, nfresh, g->numbers, w->fresh_distance);
 	w->stats.distances += nfresh;
 }
 
@@ -241,12 +250,12 @@ static inline uint32_t keep_nearer(struct vf_walker *w, uint32_t nfresh, float l
 	return kept;
 }
 
-static inline void offer(const struct vf_graph *g, const struct vf_beam *beam, struct pool *p, float distance, uint32_t node)
+static inline void offer(const struct vf_graph *g, struct vf_beam *beam, struct pool *p, float distance, uint32_t node)
 {
 	/* The limit may have come down meanwhile. */
 	if (!(distance < p->limit))
 		return;
-	if (beam->sift && !beam->hop && !accepts(g, beam->only, node))
+	if (beam->sift && !beam->hop && !accepts(g, beam, node))
 		node |= VF_POOL_GUIDE;
 	if (put(p, distance, node) < p->cursor + 2)
 		prefetch_list(g, node, beam->level);
@@ -260,7 +269,7 @@ void vf_beam_walk(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam,
 
 	vf_walker_forget(w);
 	vf_walker_see(w, at);
-	put(&p, distance, at | (beam->sift && !accepts(g, beam->only, at) ? VF_POOL_GUIDE : 0));
+	put(&p, distance, at | (beam->sift && !accepts(g, beam, at) ? VF_POOL_GUIDE : 0));
 	beam->gave_up = false;
 	while ((nfresh = expand(g, w, beam, &p)) > 0) {
 		/* Likely the next ones. */

@@ -3,7 +3,7 @@
  *
  * Files: graph.c (new, free, counts), region.c (memory that never moves), quant.c (float32 -> codes), slots.c (take, add, remove, the
  * pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), search.c, scan.c, select.c
- * (which neighbours), list.c (lists of links), link.c (insertion), tree.c (nobody is unreachable), sweep.c, dump.c, load.c, audit.c.
+ * (which neighbours), list.c (lists of links), equal.c (copies), link.c (insertion), tree.c (nobody is unreachable), sweep.c, dump.c, load.c, audit.c.
  *
  * Reachability. Pruning a list may take away the last link to a node. So a part of the links on level 0 are the edges of one
  * spanning tree: a node is linked from its parent (the entry is marked CHILD) and links back (marked PARENT), and no pruning
@@ -13,7 +13,7 @@
  * Equal vectors. Copies of one vector would fill each other's lists and shut a search in. One of them, the head, is in the
  * graph; the others are its twins, in a chain behind it, and are returned whenever the head is.
  *
- * Order of locks: sweep_lock > entry_lock > a node's lock > small_lock. No two nodes are locked at once. */
+ * Order of locks: sweep_lock > entry_lock > a node's lock > small_lock, equal.lock. No two nodes are locked at once. */
 #ifndef VECFS_GRAPH_INTERNAL_H
 #define VECFS_GRAPH_INTERNAL_H
 
@@ -73,11 +73,19 @@ struct vf_walker {
 	struct vf_search_stats stats;
 };
 
+/* Nodes by their codes. */
+struct vf_equal {
+	pthread_mutex_t lock;
+	uint32_t *slots;
+	size_t room, used;             /* room a power of two; used: not empty */
+	uint64_t seed;
+};
+
 struct vf_graph {
 	struct vf_graph_params params;
 	_Atomic uint32_t ef_construction;
 	struct vf_quant quant;
-	vf_gather_fn *ask_gather, *link_gather;
+	vf_gather_fn *gather;
 	size_t numbers;                /* that a kernel compares */
 	size_t code_bytes, code_stride;
 	uint32_t degree, degree0, list0_words, chunk_slots;
@@ -106,6 +114,8 @@ struct vf_graph {
 	_Atomic uint32_t root;         /* of the tree */
 	pthread_mutex_t entry_lock;
 	pthread_mutex_t sweep_lock;
+
+	struct vf_equal equal;
 
 	_Atomic uint64_t npending, nlinked, ndead, nfree;
 	_Atomic uint32_t wait_cursor;
@@ -198,7 +208,6 @@ void vf_walker_forget(struct vf_walker *walker);
 #define VF_POOL_EXPANDED 0x80000000u
 #define VF_POOL_GUIDE    0x40000000u   /* leads on, is not a result */
 struct vf_beam {
-	vf_gather_fn *gather;
 	const uint8_t *query;          /* code */
 	uint32_t level, width;
 	bool sift;                     /* false: every node is a result */
@@ -207,6 +216,7 @@ struct vf_beam {
 	uint64_t visits_max;           /* distances after which it gives up */
 	uint32_t found;                /* out: entries of the pool */
 	bool gave_up;                  /* out */
+	uint64_t looked, matched;      /* out, of a walk that sifts: nodes tested, and those that are results */
 };
 /* The nearest node found going down from the entry to just above `level`. */
 void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint64_t entry, uint32_t *at, float *distance);
@@ -250,6 +260,15 @@ void vf_candidates_sort(struct vf_candidate *candidates, uint32_t count);
  * At most `most`. Returns how many, as links. */
 uint32_t vf_select(const struct vf_graph *g, const struct vf_candidate *candidates, uint32_t count, uint32_t most, uint32_t *links,
                    struct vf_search_stats *stats);
+
+/* ---- equal.c ---- */
+void vf_equal_init(struct vf_equal *equal);
+void vf_equal_free(struct vf_equal *equal);
+/* The node with the same code; VF_SLOT_NONE when there is none: from now on it is this slot. */
+uint32_t vf_equal_claim(struct vf_graph *g, uint32_t slot);
+/* Puts another slot with the same code in its place, or nothing (VF_SLOT_NONE). */
+void vf_equal_replace(struct vf_graph *g, uint32_t slot, uint32_t heir);
+uint64_t vf_equal_bytes(struct vf_graph *g);
 
 /* ---- tree.c ---- */
 /* VF_SLOT_NONE for the root and for orphans. */

@@ -6,7 +6,6 @@
 
 struct plan {
 	uint32_t slot, level;
-	uint32_t head;                     /* an equal vector in the graph: become its twin; else none */
 	uint32_t count[VF_LEVEL_MAX + 1];
 	uint32_t links[VF_LEVEL_MAX + 1][VF_M_MAX];
 };
@@ -46,20 +45,10 @@ static uint32_t candidates_of(struct vf_graph *g, struct vf_walker *w, const str
 	return n;
 }
 
-static uint32_t find_equal(const struct vf_graph *g, const struct vf_walker *w, const struct vf_beam *beam, uint32_t self)
-{
-	for (uint32_t i = 0; i < beam->found && w->near[i] <= 0; i++) {
-		uint32_t slot = w->node[i] & VF_LINK_SLOT;
-		if (slot != self && memcmp(vf_slot_code(g, slot), vf_slot_code(g, self), g->code_bytes) == 0)
-			return slot;
-	}
-	return VF_SLOT_NONE;
-}
-
 static struct vf_beam link_beam(struct vf_graph *g, uint32_t slot, uint32_t width)
 {
 	return (struct vf_beam){
-		.gather = g->link_gather, .query = vf_slot_code(g, slot), .width = width,
+		.query = vf_slot_code(g, slot), .width = width,
 		.sift = atomic_load_explicit(&g->ndead, memory_order_relaxed) > 0, .visits_max = UINT64_MAX,
 	};
 }
@@ -71,7 +60,6 @@ static bool make_plan(struct vf_graph *g, struct vf_walker *w, uint64_t entry, s
 	uint32_t top = (uint32_t)(entry >> 32), at;
 	float distance;
 
-	plan->head = VF_SLOT_NONE;
 	beam.level = plan->level < top ? plan->level : top;
 	for (uint32_t l = beam.level + 1; l <= plan->level; l++)
 		plan->count[l] = 0;
@@ -84,12 +72,16 @@ static bool make_plan(struct vf_graph *g, struct vf_walker *w, uint64_t entry, s
 		at = w->node[0] & VF_LINK_SLOT;
 		distance = w->near[0];
 	}
-	plan->head = find_equal(g, w, &beam, plan->slot);
-	return plan->count[0] > 0 || plan->head != VF_SLOT_NONE;
+	return plan->count[0] > 0;
 }
 
-static bool join(struct vf_graph *g, uint32_t head, uint32_t slot)
+/* Becomes the twin of an equal vector that is in the graph. */
+static bool join(struct vf_graph *g, uint32_t slot)
 {
+	uint32_t head = vf_equal_claim(g, slot);
+
+	if (head == VF_SLOT_NONE || head == slot)
+		return false;
 	vf_node_lock(g, head);
 	bool can = (vf_slot_is(g, head) & (VF_IS_NODE | VF_IS_CONDEMNED)) == VF_IS_NODE;
 	if (can) {
@@ -100,6 +92,9 @@ static bool join(struct vf_graph *g, uint32_t head, uint32_t slot)
 		atomic_fetch_or(&g->state[head], VF_IS_HEAD);
 	}
 	vf_node_unlock(g, head);
+	/* One that is about to be swept, or not yet in the graph. */
+	if (!can)
+		vf_equal_replace(g, head, slot);
 	return can;
 }
 
@@ -118,8 +113,6 @@ static void become_node(struct vf_graph *g, struct plan *plan)
 
 static void apply(struct vf_graph *g, struct vf_walker *w, struct plan *plan)
 {
-	if (plan->head != VF_SLOT_NONE && join(g, plan->head, plan->slot))
-		return;
 	become_node(g, plan);
 	vf_tree_adopt(g, w, plan->slot, plan->links[0], plan->count[0]);
 	for (uint32_t l = 0; l <= plan->level; l++)
@@ -166,6 +159,11 @@ static void link_slot(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 {
 	struct plan plan = { .slot = slot, .level = vf_level_of(g, atomic_load_explicit(&g->serial[slot], memory_order_relaxed)) };
 	uint64_t entry;
+
+	if (join(g, slot)) {
+		finish(g, slot);
+		return;
+	}
 	bool rising = rises(g, &plan, &entry), linked = true;
 
 	if (entry == VF_ENTRY_NONE)

@@ -59,7 +59,7 @@ static void prune_into(struct vf_graph *g, struct vf_walker *w, uint32_t slot, u
 		candidates[i].link = i < count ? vf_list_at(list, i) : link;
 		slots[i] = candidates[i].link & VF_LINK_SLOT;
 	}
-	g->link_gather(vf_slot_code(g, slot), g->codes, g->code_stride, slots, count + 1, g->numbers, distance);
+	g->gather(vf_slot_code(g, slot), g->codes, g->code_stride, slots, count + 1, g->numbers, distance);
 	w->stats.distances += count + 1;
 	for (uint32_t i = 0; i <= count; i++)
 		candidates[i].distance = distance[i];

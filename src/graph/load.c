@@ -330,6 +330,8 @@ static int mend(struct vf_graph *g, struct vf_walker *w, struct vf_err *err)
 	for (uint32_t slot = 0; slot < slots; slot++)
 		if (vf_slot_is(g, slot) & VF_IS_TWIN)
 			settle_twin(g, slot);
+		else if (is_node(g, slot))
+			vf_equal_claim(g, slot);
 	for (uint32_t slot = 0; slot < slots; slot++)
 		for (uint32_t level = 0; is_node(g, slot) && level <= g->level[slot]; level++)
 			clean_list(g, w, slot, level);

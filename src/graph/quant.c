@@ -201,7 +201,7 @@ static void apply_f32(const struct vf_graph *g, const float *vector, uint8_t *co
 
 	memset(code, 0, g->code_stride);
 	for (uint32_t i = 0; i < g->quant.dim; i++) {
-		float x = vector[i] * scale;
+		float x = vector[i] * scale + 0.0f;   /* no -0: equal vectors have equal bytes */
 		memcpy(code + 4 * (size_t)i, &x, 4);
 	}
 }

@@ -33,7 +33,7 @@ void vf_best_flush(struct vf_best *best)
 	struct vf_graph *g = best->graph;
 	float distance[64];
 
-	g->ask_gather(best->walker->code, g->codes, g->code_stride, best->ids, best->nids, g->numbers, distance);
+	g->gather(best->walker->code, g->codes, g->code_stride, best->ids, best->nids, g->numbers, distance);
 	for (uint32_t i = 0; i < best->nids; i++)
 		vf_best_push(best, vf_key_of(distance[i], best->ids[i]));
 	best->walker->stats.scanned += best->nids;

@@ -10,6 +10,8 @@
 #define HOP_WIDTH_MIN 100u
 /* The same slot may come from the pending ones, from the walk and, while a sweep replaces a head, from a chain. */
 #define SAME_MAX 3u
+/* Matches met may be half of what their share says. */
+#define SHARE_SLACK 2
 
 static void measure_pending(void *ctx, uint32_t slot)
 {
@@ -47,6 +49,20 @@ static void push_found(struct vf_best *best, const struct vf_beam *beam, uint32_
 	}
 }
 
+/* Matches that lie apart from where the query leads (another cluster; under dot the short vectors) are met far less often than their share.
+ * The nodes that lead to them may have been crowded out of the pool then, so only a scan is sure of the nearest. */
+static bool is_off_the_matches(const struct vf_beam *beam, uint64_t live)
+{
+	return beam->only && (double)beam->matched * (double)live * SHARE_SLACK < (double)beam->looked * (double)beam->only->count;
+}
+
+/* Few enough matches that a walk goes over them only. Under dot that is no walk to trust: links lead to long vectors, so short matches are
+ * hardly linked to one another (recall .42 where these are what matches), and the caller scans. */
+static bool hops(const struct vf_search *search, uint64_t live)
+{
+	return search->only && search->only->count * WALK_SHARE < live;
+}
+
 static bool walk(struct vf_graph *g, struct vf_walker *w, const struct vf_search *search, uint64_t live, struct vf_beam *beam)
 {
 	const struct vf_slot_set *only = search->only;
@@ -56,22 +72,21 @@ static bool walk(struct vf_graph *g, struct vf_walker *w, const struct vf_search
 
 	if (entry == VF_ENTRY_NONE)
 		return true;
-	beam->gather = g->ask_gather;
 	beam->query = w->code;
 	beam->only = only;
 	beam->sift = only || atomic_load_explicit(&g->ndead, memory_order_relaxed) > 0;
-	beam->hop = only && only->count * WALK_SHARE < live;
+	beam->hop = hops(search, live);
 	beam->visits_max = only ? only->count : UINT64_MAX;
 	vf_beam_descend(g, w, beam, entry, &at, &distance);
 	vf_beam_walk(g, w, beam, at, distance);
-	return !beam->gave_up;
+	return !beam->gave_up && !is_off_the_matches(beam, live);
 }
 
 static uint32_t width_of(const struct vf_search *search, uint64_t live)
 {
 	uint32_t width = search->ef > search->want ? search->ef : search->want;
 
-	if (search->only && search->only->count * WALK_SHARE < live && width < HOP_WIDTH_MIN)
+	if (hops(search, live) && width < HOP_WIDTH_MIN)
 		width = HOP_WIDTH_MIN;
 	return width ? width : 1;
 }
@@ -107,7 +122,7 @@ int vf_graph_search(struct vf_graph *g, const struct vf_search *search, struct v
 	if (stats)
 		*stats = (struct vf_search_stats){ 0 };
 	/* Keeping so many sorted costs more than a scan. */
-	if (beam.width > VF_EF_MAX)
+	if (beam.width > VF_EF_MAX || (g->params.metric == VF_DOT && hops(search, live)))
 		return 1;
 	int rc = vf_walker_get(g, beam.width, &w, err);
 	if (rc)

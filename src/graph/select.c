@@ -37,7 +37,7 @@ static bool is_led_to(const struct vf_graph *g, const struct vf_candidate *c, co
 
 	for (uint32_t i = 0; i < chosen; i += 4) {
 		uint32_t n = chosen - i < 4 ? chosen - i : 4;
-		g->link_gather(code, g->codes, g->code_stride, slots + i, n, g->numbers, distance);
+		g->gather(code, g->codes, g->code_stride, slots + i, n, g->numbers, distance);
 		stats->distances += n;
 		for (uint32_t k = 0; k < n; k++)
 			if (distance[k] < c->distance)

@@ -64,6 +64,7 @@ static void succeed(struct vf_graph *g, uint32_t head, uint32_t heir)
 	atomic_fetch_or(&g->state[heir], VF_IS_NODE | (rest != VF_SLOT_NONE ? VF_IS_HEAD : 0));
 	atomic_fetch_and(&g->state[heir], (uint8_t)~VF_IS_TWIN);
 	atomic_compare_exchange_strong(&g->root, &root, heir);
+	vf_equal_replace(g, head, heir);
 	vf_slot_touch(g, heir, VF_DIRTY_LINKS);
 }
 
@@ -146,7 +147,7 @@ static void measure(struct vf_graph *g, struct vf_walker *w, const struct repair
 		uint32_t n = r->count - i < VF_FRESH_MAX ? r->count - i : VF_FRESH_MAX;
 		for (uint32_t k = 0; k < n; k++)
 			w->fresh[k] = w->candidates[i + k].link & VF_LINK_SLOT;
-		g->link_gather(vf_slot_code(g, r->slot), g->codes, g->code_stride, w->fresh, n, g->numbers, w->fresh_distance);
+		g->gather(vf_slot_code(g, r->slot), g->codes, g->code_stride, w->fresh, n, g->numbers, w->fresh_distance);
 		for (uint32_t k = 0; k < n; k++)
 			w->candidates[i + k].distance = w->fresh_distance[k];
 	}
@@ -190,6 +191,7 @@ static void free_condemned(struct vf_graph *g, uint32_t slots)
 			continue;
 		if (is & VF_IS_NODE && g->level[slot] > 0)
 			vf_upper_give(g, g->upper_at[slot], g->level[slot]);
+		vf_equal_replace(g, slot, VF_SLOT_NONE);
 		vf_slot_touch(g, slot, VF_DIRTY_LINKS);
 		atomic_fetch_sub(&g->ndead, 1);
 		vf_slot_free(g, slot);
