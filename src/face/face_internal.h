@@ -124,6 +124,8 @@ struct vf_site {
 	struct vf_dir_attr attr;     /* face->lock */
 	char *bucket, *index;        /* face->lock; index NULL: a bucket */
 	bool gone;
+	pid_t maker;                 /* face->lock: a cp -r that has made the index, to which fixed entries are not there until it makes them */
+	uint32_t unmade;             /* face->lock: these rows, counted from VF_ROW_CONFIG */
 	_Atomic int64_t changed_ns;  /* records last changed */
 	_Atomic uint64_t vectors_node; /* the node of vectors/, to tell the kernel that its times moved; 0: not known */
 };
@@ -393,6 +395,7 @@ void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site);
 extern const struct vf_file_ops vf_scratch_file;
 
 /* ---- hidden.c: names that are always there, for a moment after they were unlinked; to the process that did it ---- */
+void vf_hide_from_maker(struct vf_call *call, struct vf_site *site);
 void vf_hide(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
 bool vf_is_hidden(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
 /* Shown again, and for a moment there in any case. */
@@ -502,6 +505,7 @@ void vf_ring_add(struct vf_call *call, const struct vf_node *node, const char *p
 /* The lines of a site (NULL: of all) that `uid` may see, oldest first. */
 int vf_ring_render(struct vf_ring *ring, const struct vf_site *site, uid_t uid, struct vf_spool *out, struct vf_err *err);
 const char *vf_errno_name(int code);
+void vf_command_of(pid_t pid, char *out, size_t size);
 
 /* ---- metrics.c ---- */
 struct vf_metrics;

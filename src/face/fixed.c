@@ -159,11 +159,17 @@ static int bucket_make(struct vf_call *call, struct vf_node *dir, const char *na
 {
 	struct vf_dir_attr parent = vf_site_attr(call->face, dir->site);
 	struct vf_site_names names;
+	struct vf_site *site;
 	gid_t gid = call->gid;
 
 	inherit(&parent, &mode, &gid);
 	vf_site_names(call->face, dir->site, &names);
-	return vf_catalog_make(call->face->catalog, names.bucket, name, call->uid, gid, mode, &call->err);
+	int rc = vf_catalog_make(call->face->catalog, names.bucket, name, call->uid, gid, mode, &call->err);
+	if (rc || (rc = vf_site_find(call, names.bucket, name, &site)))
+		return rc;
+	vf_hide_from_maker(call, site);
+	vf_site_put(call->face, site);
+	return 0;
 }
 
 static int has_listed(void *ctx, struct vf_span key, uint64_t ino)
@@ -232,7 +238,8 @@ static int config_find(struct vf_call *call, struct vf_node *dir, struct vf_foun
 	if (rc || (rc = vf_index_config_mtime(call->index, &mtime_ns, &call->err)))
 		return rc;
 	rc = fixed_lookup(call, dir, "config", out);
-	out->mtime_ns = out->ctime_ns = mtime_ns;
+	/* One that was never written is as old as can be: rsync -a takes two of one size and one second for the same. */
+	out->mtime_ns = out->ctime_ns = mtime_ns ? mtime_ns : 1;
 	return rc;
 }
 
@@ -307,6 +314,20 @@ static int index_unlink(struct vf_call *call, struct vf_node *dir, const char *n
 	return 0;
 }
 
+/* The directories of an index are made by whoever does not see that they are there. */
+static int index_make(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode)
+{
+	enum vf_row_id row = vf_fixed_row(VF_ROW_INDEX, name);
+
+	(void)mode;
+	if (row == VF_ROWS || vf_tree[row].type != S_IFDIR)
+		return vf_fail(&call->err, EPERM, "an index has no further directories: '%s'", name);
+	if (!vf_is_hidden(call, row, dir->site, vf_span_str("")))
+		return -EEXIST;
+	vf_show(call, row, dir->site, vf_span_str(""));
+	return 0;
+}
+
 static int has_saved(void *ctx, const char *name, uint64_t ino)
 {
 	bool *found = ctx;
@@ -332,5 +353,5 @@ static int index_rmdir(struct vf_call *call, struct vf_node *dir, const char *na
 }
 
 const struct vf_dir_ops vf_index_dir = {
-	.lookup = index_lookup, .list = index_list, .create = index_create, .unlink = index_unlink, .rmdir = index_rmdir,
+	.lookup = index_lookup, .list = index_list, .create = index_create, .make = index_make, .unlink = index_unlink, .rmdir = index_rmdir,
 };

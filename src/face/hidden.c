@@ -34,6 +34,53 @@ static bool is_noted(struct vf_call *call, enum vf_row_id row, struct vf_site *s
 	return noted;
 }
 
+/* ---- cp -r into a new index: it makes every entry itself, without looking, and takes one that is there for a mistake ---- */
+
+static uint32_t bit_of(enum vf_row_id row)
+{
+	return row >= VF_ROW_CONFIG && row <= VF_ROW_ERRORS ? 1u << (row - VF_ROW_CONFIG) : 0;
+}
+
+void vf_hide_from_maker(struct vf_call *call, struct vf_site *site)
+{
+	char command[32];
+
+	vf_command_of(call->pid, command, sizeof command);
+	if (strcmp(command, "cp") != 0 && strcmp(command, "mv") != 0)
+		return;
+	pthread_mutex_lock(&call->face->lock);
+	site->maker = call->pid;
+	site->unmade = (1u << (VF_ROW_ERRORS - VF_ROW_CONFIG + 1)) - 1;
+	pthread_mutex_unlock(&call->face->lock);
+}
+
+static bool is_unmade(struct vf_call *call, enum vf_row_id row, struct vf_site *site)
+{
+	if (!site)
+		return false;
+	pthread_mutex_lock(&call->face->lock);
+	bool unmade = site->maker == call->pid && (site->unmade & bit_of(row));
+	pthread_mutex_unlock(&call->face->lock);
+	return unmade;
+}
+
+/* The answers to the questions that it has copied are there, and it comes to copy them too. */
+static bool is_maker(struct vf_call *call, struct vf_site *site)
+{
+	pthread_mutex_lock(&call->face->lock);
+	bool maker = site->maker == call->pid;
+	pthread_mutex_unlock(&call->face->lock);
+	return maker;
+}
+
+static void make(struct vf_call *call, enum vf_row_id row, struct vf_site *site)
+{
+	pthread_mutex_lock(&call->face->lock);
+	if (site->maker == call->pid)
+		site->unmade &= ~bit_of(row);
+	pthread_mutex_unlock(&call->face->lock);
+}
+
 void vf_hide(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name)
 {
 	note(call, row, site, name, false);
@@ -41,11 +88,15 @@ void vf_hide(struct vf_call *call, enum vf_row_id row, struct vf_site *site, str
 
 bool vf_is_hidden(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name)
 {
-	return is_noted(call, row, site, name, false);
+	if (row == VF_ROW_ANSWER || row == VF_ROW_ANSWER_MSGPACK)
+		return is_noted(call, row, site, name, false) || (is_maker(call, site) && !is_noted(call, row, site, name, true));
+	return is_unmade(call, row, site) || is_noted(call, row, site, name, false);
 }
 
 void vf_show(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name)
 {
+	if (site)
+		make(call, row, site);
 	note(call, row, site, name, true);
 }
 

@@ -198,7 +198,7 @@ static int render(struct vf_call *call, const struct vf_row *row, struct vf_site
 /* Bad content is a fact about the file: it has a size (0) and fails when opened. All else is a failure of this call. */
 static int settle(struct vf_call *call, struct vf_rendering *r, struct vf_rendering **out)
 {
-	if (r->rc == 0 || r->rc == -EINVAL || r->rc == -EFBIG) {
+	if (r->rc == 0 || r->rc == -EINVAL || r->rc == -EFBIG || r->rc == -ENOENT) {
 		*out = r;
 		return 0;
 	}
@@ -222,7 +222,7 @@ int vf_rendering_get(struct vf_call *call, const struct vf_row *row, struct vf_s
 		return vf_oom(&call->err);
 	if (mine) {
 		render(call, row, site, name, r);
-		finish(all, r, r->rc == 0 || r->rc == -EINVAL);
+		finish(all, r, r->rc == 0 || r->rc == -EINVAL || r->rc == -ENOENT);
 	}
 	return settle(call, r, out);
 }

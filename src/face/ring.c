@@ -65,7 +65,7 @@ const char *vf_errno_name(int code)
 	return "E?";
 }
 
-static void command_of(pid_t pid, char *out, size_t size)
+void vf_command_of(pid_t pid, char *out, size_t size)
 {
 	char path[64];
 
@@ -129,7 +129,7 @@ static char *format_line(struct vf_call *call, const char *path)
 	char when[48], command[64], escaped[200], where[48], site[VF_NAMES_PATH_MAX * 3], *text = NULL;
 
 	put_time(when, sizeof when);
-	command_of(call->pid, command, sizeof command);
+	vf_command_of(call->pid, command, sizeof command);
 	escape(command, escaped, sizeof escaped);
 	escape(path, site, sizeof site);
 	put_where(&call->err, where, sizeof where);

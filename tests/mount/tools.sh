@@ -148,6 +148,24 @@ ok "du works" du -s "$M"
 is "cp -r out of an index copies the records" "$(cp -r "$I" "$T/cp" 2>&1; ls "$T/cp/vectors" | wc -l)" "$(ls "$V" | wc -l)"
 is "and config" "$(cat "$T/cp/config")" "$(cat "$I/config")"
 
+# whole indexes
+echo '{"key": "a", "topK": 2}' >"$I/queries/q.json"
+ok "cp -r copies an index to a new one" cp -r "$I" "$M/b/cp"
+ok "its records" diff -r "$V" "$M/b/cp/vectors"
+ok "its config" cmp "$I/config" "$M/b/cp/config"
+ok "its questions" diff -r "$I/queries" "$M/b/cp/queries"
+ok "which are answered there" cmp "$I/answers/q.json" "$M/b/cp/answers/q.json"
+ok "cp -a does" cp -a "$I" "$M/b/cpa"
+ok "cp -r of what was copied out puts it back" cp -r "$T/cp" "$M/b/back"
+ok "all of it" diff -r "$V" "$M/b/back/vectors"
+ok "mv of a directory from elsewhere makes an index of it" mv "$T/cp" "$M/b/moved"
+ok "with all records" diff -r "$V" "$M/b/moved/vectors"
+fails "a cp -r into an index that is there is another thing" "Operation not permitted" cp -r "$I" "$M/b/cp"
+if command -v rsync >/dev/null; then
+	ok "rsync -a copies an index to a new one, config first" rsync -a "$I/" "$M/b/sync/"
+	ok "with its records" diff -r "$V" "$M/b/sync/vectors"
+fi
+
 # an index goes
 ok "rm -r of an index works" rm -r "$M/b/rsync"
 ok "it is gone" test ! -e "$M/b/rsync"
