@@ -33,7 +33,7 @@ static const char help[] =
 	"  -f        stay in the foreground\n"
 	"  -d        debug: every request on stderr (implies -f)\n"
 	"  -s        one thread\n"
-	"  -o LIST   ro, allow_other, xattr, fsname=NAME, nosuid, nodev, noexec, noatime, ...\n"
+	"  -o LIST   ro, allow_other, xattr, sandbox=no, fsname=NAME, nosuid, nodev, noexec, noatime, ...\n"
 	"\n"
 	"man vecfs(1) has the commands, man vecfs(5) the files.\n";
 

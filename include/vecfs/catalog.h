@@ -18,7 +18,7 @@ struct vf_catalog;
 struct vf_catalog_options { bool read_only; bool create; unsigned linker_threads; };
 
 /* Takes the lock of the store: EBUSY with the pid of the owner. Finishes interrupted removals. ENOENT: no store there (create makes it, in
- * a missing or an empty directory); EINVAL: something else is there, or a newer format. Starts threads: fork before, not after.
+ * a missing or an empty directory); EINVAL: something else is there, or a newer format. Starts no threads before an index is used.
  * Raises the soft limit of open files to the hard one. */
 int vf_catalog_open(const char *path, const struct vf_catalog_options *options, struct vf_catalog **out, struct vf_err *err);
 /* Everything held must have been released. */

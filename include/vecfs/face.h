@@ -14,6 +14,8 @@ struct vf_face_options {
 	bool single_thread;
 	bool debug;
 	const char *kernel_options;    /* further mount options, comma-separated, or NULL: passed to the kernel as they are */
+	void (*unmount)(void *ctx);    /* how to unmount at the end, where this process may not; NULL: as libfuse does */
+	void *unmount_ctx;
 };
 
 /* Mounts; ready when it returns 0. The catalog is lent until free. The message says how to clear a dead mount. */

@@ -17,6 +17,7 @@
 
 #include "mount_options.h"
 #include "notify.h"
+#include "sandbox.h"
 #include "vecfs/face.h"
 #include "vecfs/log.h"
 
@@ -81,8 +82,11 @@ static void detach(int ready_fd)
 	close(ready_fd);
 }
 
+/* The mount and the threads of the daemon come before and after the sandbox: it holds for the thread that enters it and for those that this one
+ * starts. */
 static int mount_and_serve(struct vf_catalog *catalog, const char *mountpoint, const struct vf_mount_options *o, int ready_fd, struct vf_err *err)
 {
+	struct vf_unmounter unmounter = { -1 };
 	struct vf_face_options options = {
 		.read_only = o->read_only, .allow_other = o->allow_other, .xattr = o->xattr,
 		.single_thread = o->single_thread, .debug = o->debug, .kernel_options = o->kernel.len ? (char *)o->kernel.data : NULL,
@@ -90,14 +94,25 @@ static int mount_and_serve(struct vf_catalog *catalog, const char *mountpoint, c
 	struct vf_face *face = NULL;
 	int rc = vf_catalog_mounts_at(catalog, mountpoint, err);
 
-	if (rc || (rc = vf_face_mount(catalog, mountpoint, &options, &face, err)))
+	if (rc || (!o->no_sandbox && (rc = vf_unmounter_start(mountpoint, &unmounter, err))))
 		return rc;
+	if (!o->no_sandbox) {
+		options.unmount = vf_unmounter_unmount;
+		options.unmount_ctx = &unmounter;
+	}
+	if ((rc = vf_face_mount(catalog, mountpoint, &options, &face, err))) {
+		vf_unmounter_end(&unmounter);
+		return rc;
+	}
+	if (!o->no_sandbox)
+		vf_sandbox_enter(vf_catalog_path(catalog));
 	if (ready_fd >= 0)
 		detach(ready_fd);
 	vf_notify("READY=1");
 	rc = vf_face_serve(face, err);
 	vf_notify("STOPPING=1");
 	vf_face_free(&face);
+	vf_unmounter_end(&unmounter);
 	if (rc)
 		vf_log(LOG_ERR, "%s", err->text);
 	return rc;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -191,6 +192,19 @@ int vf_face_serve(struct vf_face *face, struct vf_err *err)
 	return rc < 0 ? vf_fail(err, -rc, "serving %s has ended: %s", face->mountpoint, strerror(-rc)) : 0;
 }
 
+static void unmount(struct vf_face *face)
+{
+	struct pollfd fd = { .fd = fuse_session_fd(face->session) };
+
+	if (!face->options.unmount) {
+		fuse_session_unmount(face->session);
+		return;
+	}
+	/* An error there: somebody else has unmounted it, and something else may be there by now. */
+	if (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLERR))
+		face->options.unmount(face->options.unmount_ctx);
+}
+
 void vf_face_free(struct vf_face **out)
 {
 	struct vf_face *face = *out;
@@ -198,7 +212,7 @@ void vf_face_free(struct vf_face **out)
 	if (!face)
 		return;
 	if (face->mounted)
-		fuse_session_unmount(face->session);
+		unmount(face);
 	vf_removals_free(face);
 	if (face->writers)
 		vf_handles_free(face);

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* linkers.c - the threads that link, shared by all indexes of a process: they go round the indexes that have work, a slice at a
- * time, several at one index when the others rest. They run at a lower priority than who asks and writes. */
+ * time, several at one index when the others rest. They run at a lower priority than who asks and writes. They begin with the first
+ * work: what the process gives up before then holds for them too. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "index_internal.h"
 #include "vecfs/clock.h"
+#include "vecfs/log.h"
 
 #define LINKER_NICE    10
 #define THREADS_MAX    256u
@@ -19,7 +22,7 @@ struct vf_linkers {
 	pthread_cond_t work, left;         /* there is some; a worker has left an index */
 	struct vf_index *ring;             /* indexes that were ever woken; the first is looked at first */
 	pthread_t *threads;
-	unsigned nthreads;
+	unsigned nthreads, wanted;         /* started; as many as there shall be */
 	bool stop;
 };
 
@@ -111,6 +114,19 @@ static void *run(void *ctx)
 
 /* ---- from outside ---- */
 
+/* The lock is held. Without a single one there is no linking until it is tried again, and answers all the same. */
+static void start(struct vf_linkers *linkers)
+{
+	while (linkers->nthreads < linkers->wanted) {
+		int code = pthread_create(&linkers->threads[linkers->nthreads], NULL, run, linkers);
+		if (code) {
+			vf_log(LOG_WARNING, "cannot start linker thread %u of %u: %s", linkers->nthreads + 1, linkers->wanted, strerror(code));
+			return;
+		}
+		linkers->nthreads++;
+	}
+}
+
 void vf_linkers_wake(struct vf_linkers *linkers, struct vf_index *index)
 {
 	pthread_mutex_lock(&linkers->lock);
@@ -120,6 +136,7 @@ void vf_linkers_wake(struct vf_linkers *linkers, struct vf_index *index)
 		index->in_ring = true;
 		index->wakes++;
 		index->due_ns = 0;
+		start(linkers);
 		pthread_cond_signal(&linkers->work);
 	}
 	pthread_mutex_unlock(&linkers->lock);
@@ -161,15 +178,8 @@ int vf_linkers_new(unsigned threads, struct vf_linkers **out, struct vf_err *err
 	if (threads > THREADS_MAX)
 		threads = THREADS_MAX;
 	init_conditions(linkers);
+	linkers->wanted = threads;
 	linkers->threads = calloc(threads, sizeof *linkers->threads);
-	for (unsigned i = 0; linkers->threads && i < threads; i++) {
-		int code = pthread_create(&linkers->threads[i], NULL, run, linkers);
-		if (code) {
-			vf_linkers_free(&linkers);
-			return vf_fail(err, code, "cannot start linker thread %u of %u: %s", i + 1, threads, strerror(code));
-		}
-		linkers->nthreads++;
-	}
 	if (!linkers->threads) {
 		vf_linkers_free(&linkers);
 		return vf_oom(err);
