@@ -24,7 +24,8 @@ static int64_t now_ns(const struct vf_ask *ask)
 
 /* ---- the snapshot ---- */
 
-int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config, struct vf_err *err)
+int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config,
+                struct vf_err *err)
 {
 	char name[256];
 
@@ -70,11 +71,13 @@ static int find_self(struct vf_ask *ask, struct vf_err *err)
 	if (rc || (rc = vf_row_of_serial(ask->txn, row.serial, &record, err)) < 0)
 		return rc;
 	if (rc == 1)
-		return vf_fail(err, EIO, "record %.*s (serial %llu) is missing", VF_SPAN_ARG(key), (unsigned long long)row.serial);
+		return vf_fail(err, EIO, "record %.*s (serial %llu) is missing", VF_SPAN_ARG(key),
+		               (unsigned long long)row.serial);
 	if ((rc = vf_vector_checked(ask->txn, row.serial, &record, &vector, err)))
 		return rc;
 	if (vector.len != ask->config->dim * sizeof(float))
-		return vf_fail(err, EIO, "record %.*s has %u numbers, its index %u", VF_SPAN_ARG(key), record.dim, ask->config->dim);
+		return vf_fail(err, EIO, "record %.*s has %u numbers, its index %u", VF_SPAN_ARG(key), record.dim,
+		               ask->config->dim);
 	if (!ask->self_vector && !(ask->self_vector = malloc(vector.len)))
 		return vf_oom(err);
 	memcpy(ask->self_vector, vector.data, vector.len);
@@ -164,7 +167,8 @@ static void plan(struct vf_ask *ask, struct vf_graph *graph)
 	if (graph)
 		vf_graph_counts(graph, &counts);
 	*facts = (struct vf_plan_facts){
-		.records = counts.pending + counts.linked, .matched = ask->matched, .filtered = !ask->match.all, .exact = q->exact,
+		.records = counts.pending + counts.linked, .matched = ask->matched, .filtered = !ask->match.all,
+		.exact = q->exact,
 		.certain = !q->ef && (q->recall > 0 ? q->recall : ask->config->recall) >= 1, .dim = ask->config->dim,
 		.ef = vf_effort_for(ask->index, ask->config, q, ask->top_k), .row_ps = atomic_load(&ask->index->row_ps),
 		.place_ps = atomic_load(&ask->index->place_ps),
@@ -208,7 +212,8 @@ static int settle_one(void *ctx, size_t i, unsigned worker, struct vf_err *err)
 	return vf_probe_settle(&s->probes[i], &s->how[worker], err);
 }
 
-/* What tells two snapshots of the vectors apart: nothing is inserted without a new serial, nothing removed without one record less or more. */
+/* What tells two snapshots of the vectors apart: nothing is inserted without a new serial, nothing removed without one record
+ * less or more. */
 static int same_snapshot(struct vf_txn *a, struct vf_txn *b, bool *same, struct vf_err *err)
 {
 	struct vf_counters x, y;
@@ -273,7 +278,8 @@ static int read_all(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint6
 	if (!ask->match.all)
 		rc = vf_match_serials(&ask->match, ask->txn, &r->serials, &r->nserials, err);
 	if (!rc)
-		rc = vf_scan_floats(ask->txn, ask->config, r->serials, r->nserials, ask->self, r->gauges, r->lists, n, &scanned, err);
+		rc = vf_scan_floats(ask->txn, ask->config, r->serials, r->nserials, ask->self, r->gauges, r->lists, n, &scanned,
+		                    err);
 	for (size_t i = 0; i < n && !rc; i++) {
 		probes[i].stats = (struct vf_search_stats){ .scanned = scanned };
 		probes[i].lost = 0;
@@ -344,7 +350,8 @@ static int load_graph(struct vf_ask *ask, struct vf_err *err)
 	return rc;
 }
 
-/* A snapshot that the graph has caught up with. Later rounds of a question with many vectors keep it while the notes of deaths reach back. */
+/* A snapshot that the graph has caught up with. Later rounds of a question with many vectors keep it while the notes of deaths
+ * reach back. */
 static int look(struct vf_ask *ask, enum verdict *verdict, struct vf_err *err)
 {
 	uint64_t deaths;
@@ -469,7 +476,8 @@ static size_t round_size(const struct vf_ask *ask, size_t left)
 	return most == 0 ? 1 : left < most ? left : most;
 }
 
-static int answer_round(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_answer *answer, struct vf_spool *spool, struct vf_err *err)
+static int answer_round(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_answer *answer, struct vf_spool *spool,
+                        struct vf_err *err)
 {
 	int rc = vf_ask_run(ask, probes, n, err);
 
@@ -506,7 +514,8 @@ int vf_index_ask(struct vf_index *index, const struct vf_question *question, str
 	int rc = vf_ask_init(&ask, index, question, &settings->config, err);
 
 	if (!rc)
-		rc = question->vectors || question->key.len ? answer_vectors(&ask, answer, err) : vf_ask_select(&ask, answer, err);
+		rc = question->vectors || question->key.len ? answer_vectors(&ask, answer, err)
+		                                            : vf_ask_select(&ask, answer, err);
 	vf_ask_free(&ask);
 	vf_settings_release(settings);
 	return rc ? rc : vf_spool_finish(answer, err);

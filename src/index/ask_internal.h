@@ -2,16 +2,17 @@
 /* ask_internal.h - a question under way: what the files that answer one share.
  *
  * Files: ask.c (snapshots, attempts), match.c (filter and prefix -> a set of slots), keys.c (keys in order), plan.c (which
- * way), settle.c and rank.c (candidates -> exact order), scan.c (every vector of the snapshot), spread.c (threads), select.c (no vector),
- * reply.c (the answer's rows), explain.c, near.c, effort.c.
+ * way), settle.c and rank.c (candidates -> exact order), scan.c (every vector of the snapshot), spread.c (threads), select.c
+ * (no vector), reply.c (the answer's rows), explain.c, near.c, effort.c.
  *
- * The law of snapshots. An answer is what one read transaction holds, and the transaction begins first. The graph is searched beside
- * writers, so it may be ahead of the transaction, and is never behind it but for records whose insert has not returned:
- * - Candidates are (slot, serial) pairs. A serial that the transaction has is alive in it, at that slot. One that it has not was committed later: it
- *   is lost, and a question that lost too many is asked again on a new transaction.
- * - A record of the transaction that died since is not among the candidates. The index notes the last deaths: they are candidates too.
- * - While the transaction knows of deaths that the graph was not told yet, a replaced record might be seen in neither its old nor
- *   its new slot: the question waits a moment. */
+ * The law of snapshots. An answer is what one read transaction holds, and the transaction begins first. The graph is searched
+ * beside writers, so it may be ahead of the transaction, and is never behind it but for records whose insert has not returned:
+ * - Candidates are (slot, serial) pairs. A serial that the transaction has is alive in it, at that slot. One that it has not
+ *   was committed later: it is lost, and a question that lost too many is asked again on a new transaction.
+ * - A record of the transaction that died since is not among the candidates. The index notes the last deaths: they are
+ *   candidates too.
+ * - While the transaction knows of deaths that the graph was not told yet, a replaced record might be seen in neither its old
+ *   nor its new slot: the question waits a moment. */
 #ifndef VECFS_ASK_INTERNAL_H
 #define VECFS_ASK_INTERNAL_H
 
@@ -81,12 +82,14 @@ int vf_shortlist_add(struct vf_shortlist *list, const struct vf_kept *kept, stru
 
 struct vf_ranked { double distance; uint64_t serial; };
 struct vf_ranking { struct vf_ranked *rows; size_t n; };
-/* Exact distances, order by (distance, key), at most `want`, none past max_distance (NULL: no bound). out->rows is owned by the caller. */
-int vf_shortlist_rank(const struct vf_shortlist *list, const struct vf_gauge *gauge, struct vf_txn *txn, const double *max_distance,
-                      struct vf_ranking *out, struct vf_err *err);
+/* Exact distances, order by (distance, key), at most `want`, none past max_distance (NULL: no bound). out->rows is owned by
+ * the caller. */
+int vf_shortlist_rank(const struct vf_shortlist *list, const struct vf_gauge *gauge, struct vf_txn *txn,
+                      const double *max_distance, struct vf_ranking *out, struct vf_err *err);
 
 /* ---- settle.c ---- */
-/* How a distance of codes tells of the line: line = slope * code + bias, with an error of variance spread_line * line + spread_fixed. */
+/* How a distance of codes tells of the line: line = slope * code + bias, with an error of variance spread_line * line +
+ * spread_fixed. */
 struct vf_code_law { double slope, bias, spread_line, spread_fixed; };
 void vf_code_law_init(struct vf_code_law *law, const struct vf_quant *quant, const struct vf_config *config, const float *query);
 
@@ -145,16 +148,20 @@ void vf_plan_make(const struct vf_plan_facts *facts, struct vf_plan *out);
 void vf_plan_widen(const struct vf_plan_facts *facts, struct vf_plan *plan);
 
 /* ---- scan.c ---- */
-/* Every vector of the snapshot, or those of the serials (serials NULL: all), against each list's query, in one pass. `self` is left out (0: none). */
+/* Every vector of the snapshot, or those of the serials (serials NULL: all), against each list's query, in one pass. `self` is
+ * left out (0: none). */
 int vf_scan_floats(struct vf_txn *txn, const struct vf_config *config, const uint64_t *serials, size_t nserials, uint64_t self,
-                   const struct vf_gauge *gauges, struct vf_shortlist *lists, size_t nlists, uint64_t *scanned, struct vf_err *err);
+                   const struct vf_gauge *gauges, struct vf_shortlist *lists, size_t nlists, uint64_t *scanned,
+                   struct vf_err *err);
 
 /* ---- spread.c ---- */
 #define VF_SPREAD_MAX 16u
 /* Threads that are worth starting for `tasks` pieces of work: 1 when they are few. */
 unsigned vf_spread_width(size_t tasks);
-/* Calls task(ctx, i, worker, err) for i in [0, tasks), each once, over `width` threads, the caller's among them. The first failure is told. */
-int vf_spread(unsigned width, size_t tasks, int (*task)(void *ctx, size_t i, unsigned worker, struct vf_err *err), void *ctx, struct vf_err *err);
+/* Calls task(ctx, i, worker, err) for i in [0, tasks), each once, over `width` threads, the caller's among them. The first
+ * failure is told. */
+int vf_spread(unsigned width, size_t tasks, int (*task)(void *ctx, size_t i, unsigned worker, struct vf_err *err), void *ctx,
+              struct vf_err *err);
 
 /* ---- ask.c ---- */
 struct vf_trace { int64_t match_ns, search_ns, rank_ns; uint32_t retries; };
@@ -179,7 +186,8 @@ struct vf_ask {
 	bool plan_kept;            /* of an attempt before, widened */
 	struct vf_trace trace;
 };
-int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config, struct vf_err *err);
+int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config,
+                struct vf_err *err);
 void vf_ask_free(struct vf_ask *ask);
 /* A new read transaction, and what filter and prefix select in it. */
 int vf_ask_snapshot(struct vf_ask *ask, struct vf_err *err);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* effort.c - the promise of recall: which width of the beam reaches it in this index.
  *
- * Sampled questions are asked exactly and through the graph, with ever wider beams. A stored vector would be too easy a question, since its
- * own links lead to its neighbours: at the same beam it misses 3 to 50 times less than a new vector does. So it is moved by the difference of
- * two of its neighbours: a new vector that lies among the stored ones as they lie among each other, with as many degrees of freedom. */
+ * Sampled questions are asked exactly and through the graph, with ever wider beams. A stored vector would be too easy a
+ * question, since its own links lead to its neighbours: at the same beam it misses 3 to 50 times less than a new vector does.
+ * So it is moved by the difference of two of its neighbours: a new vector that lies among the stored ones as they lie among
+ * each other, with as many degrees of freedom. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -15,6 +16,7 @@
 #define EF_LAST        4096u
 #define EF_GROWTH      1.2
 #define NEIGHBOURS     10u
+#define RECALL_FILTERED 0.99
 #define SAMPLES_MAX    250u
 #define SAMPLES_MIN    24u
 #define TRIES_A_SAMPLE 20u
@@ -59,10 +61,16 @@ uint32_t vf_effort_for(struct vf_index *index, const struct vf_config *config, c
 {
 	if (question->ef)
 		return question->ef;
-	uint32_t ef = ef_for_recall(index, question->recall > 0 ? question->recall : config->recall);
-	/* Measured for NEIGHBOURS; each further one widens the beam by two. */
-	uint64_t wider = top_k > NEIGHBOURS ? ef + 2 * (top_k - NEIGHBOURS) : ef;
-	return wider < VF_EF_MAX ? (uint32_t)wider : VF_EF_MAX;
+	double recall = question->recall > 0 ? question->recall : config->recall;
+	/* With a filter the matches near the query are reached on longer ways. */
+	if (question->recall <= 0 && (question->filter || question->prefix.len))
+		recall = fmax(recall, RECALL_FILTERED);
+	double ef = ef_for_recall(index, recall);
+	/* Measured for NEIGHBOURS; the recall of more wants a beam that is wider by twice their number, or twice as wide for
+	 * ten times as many. */
+	if (top_k > NEIGHBOURS)
+		ef = fmax(ef + 2 * ((double)top_k - NEIGHBOURS), ef * pow((double)top_k / NEIGHBOURS, 0.3));
+	return ef < VF_EF_MAX ? (uint32_t)ef : VF_EF_MAX;
 }
 
 /* ---- measuring ---- */
@@ -155,7 +163,8 @@ static int pick_samples(struct measure *m, struct vf_err *err)
 	return rc;
 }
 
-static int walk(struct measure *m, struct vf_graph *graph, const struct vf_search *search, struct vf_probe *probe, struct vf_err *err)
+static int walk(struct measure *m, struct vf_graph *graph, const struct vf_search *search, struct vf_probe *probe,
+                struct vf_err *err)
 {
 	int64_t start = vf_clock_thread_cpu_ns();
 	int rc = vf_graph_search(graph, search, probe->hits, &probe->nhits, NULL, err);
@@ -165,7 +174,8 @@ static int walk(struct measure *m, struct vf_graph *graph, const struct vf_searc
 	return rc;
 }
 
-static int scan(struct measure *m, struct vf_graph *graph, const struct vf_search *search, struct vf_probe *probe, struct vf_err *err)
+static int scan(struct measure *m, struct vf_graph *graph, const struct vf_search *search, struct vf_probe *probe,
+                struct vf_err *err)
 {
 	int64_t start = vf_clock_thread_cpu_ns();
 	int rc = vf_graph_scan(graph, search, probe->hits, &probe->nhits, &probe->stats, err);
@@ -213,8 +223,9 @@ static double scale_of(const struct measure *m, const float *vector)
 	return square > 0 ? 1 / sqrt(square) : 1;
 }
 
-/* The difference is taken whole: the beam then misses what it does for new vectors (340,000 words: .941 and .936 at 143, .981 and .980 at 426;
- * clusters and planes in noise, 64 to 512 dimensions: 0.7 to 1.5 times as much); shortened to half it misses half. 1 when one is gone. */
+/* The difference is taken whole: the beam then misses what it does for new vectors (340,000 words: .941 and .936 at 143, .981
+ * and .980 at 426; clusters and planes in noise, 64 to 512 dimensions: 0.7 to 1.5 times as much); shortened to half it misses
+ * half. 1 when one is gone. */
 static int move_sample(struct measure *m, struct sample *sample, uint64_t plus, uint64_t minus, struct vf_err *err)
 {
 	uint32_t dim = m->config->dim;
@@ -245,7 +256,8 @@ static int truth_of(struct measure *m, struct vf_probe *probe, struct sample *sa
 	/* The first is the sample itself. */
 	size_t others = probe->answer.n - 1, plus = draw % others, minus = (plus + 1 + draw / others % (others - 1)) % others;
 	const struct vf_ranked *rows = probe->answer.rows + 1;
-	if ((rc = move_sample(m, sample, rows[plus].serial, rows[minus].serial, err)) || (rc = ask_sample(m, probe, sample, 0, err)))
+	if ((rc = move_sample(m, sample, rows[plus].serial, rows[minus].serial, err)) ||
+	    (rc = ask_sample(m, probe, sample, 0, err)))
 		return rc;
 	sample->neighbours = (unsigned)probe->answer.n;
 	sample->reach = probe->answer.n ? probe->answer.rows[probe->answer.n - 1].distance : 0;

@@ -4,7 +4,8 @@
 
 #include "ask_internal.h"
 
-/* A walk holds one row ahead, or a group: the keys that share the head of a long one, sorted. Groups are rare, so most steps copy nothing. */
+/* A walk holds one row ahead, or a group: the keys that share the head of a long one, sorted. Groups are rare, so most steps
+ * copy nothing. */
 struct vf_key_walk {
 	struct vf_txn *txn;
 	struct vf_scan *scan;

@@ -52,7 +52,8 @@ static int slots_by_record(struct vf_txn *txn, const struct serials *serials, ro
 		struct vf_record_row row;
 		int rc = vf_row_of_serial(txn, serials->at[i], &row, err);
 		if (rc == 1)
-			return vf_fail(err, EIO, "a key names record %llu, which is not there", (unsigned long long)serials->at[i]);
+			return vf_fail(err, EIO, "a key names record %llu, which is not there",
+			               (unsigned long long)serials->at[i]);
 		if (rc)
 			return rc;
 		roaring_bitmap_add(out, row.slot);
@@ -83,7 +84,8 @@ static int prefix_slots(struct vf_txn *txn, struct vf_span prefix, roaring_bitma
 	int rc;
 
 	if ((rc = vf_count(txn, VF_T_KEYS, &records, err)) == 0 && (rc = prefix_serials(txn, prefix, &serials, err)) == 0)
-		rc = serials.n > records / SLOT_WALK_SHARE ? slots_by_walk(txn, &serials, out, err) : slots_by_record(txn, &serials, out, err);
+		rc = serials.n > records / SLOT_WALK_SHARE ? slots_by_walk(txn, &serials, out, err)
+		                                           : slots_by_record(txn, &serials, out, err);
 	free(serials.at);
 	return rc;
 }

@@ -6,7 +6,8 @@
 
 #include "ask_internal.h"
 
-static int copy_rows(struct vf_ask *ask, const struct vf_ranking *rows, struct vf_arena *arena, struct vf_neighbour *out, struct vf_err *err)
+static int copy_rows(struct vf_ask *ask, const struct vf_ranking *rows, struct vf_arena *arena, struct vf_neighbour *out,
+                     struct vf_err *err)
 {
 	for (size_t i = 0; i < rows->n; i++) {
 		struct vf_record_row record;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* plan.c - which way a question goes: what each would cost, from the exact number of matches.
  *
- * What a row of a scan and a place of a beam cost is measured in each index along with its effort. Until then these constants stand for it: nanoseconds
- * on one machine, of which only the ratios matter. */
+ * What a row of a scan and a place of a beam cost is measured in each index along with its effort. Until then these constants
+ * stand for it: nanoseconds on one machine, of which only the ratios matter. */
 #include <math.h>
 
 #include "ask_internal.h"
@@ -116,7 +116,8 @@ void vf_plan_make(const struct vf_plan_facts *facts, struct vf_plan *out)
 		scan(facts, out, VF_WAY_FLOATS);
 	} else if (facts->flat) {
 		scan(facts, out, VF_WAY_FLAT);
-	} else if (facts->certain || (facts->filtered && facts->matched <= ALWAYS_SCANNED) || ef >= facts->matched || out->codes_ns <= out->graph_ns) {
+	} else if (facts->certain || (facts->filtered && facts->matched <= ALWAYS_SCANNED) || ef >= facts->matched ||
+	           out->codes_ns <= out->graph_ns) {
 		scan(facts, out, VF_WAY_CODES);
 	} else {
 		out->way = VF_WAY_GRAPH;

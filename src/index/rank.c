@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* rank.c - from candidates to the exact order. Float kernels sift, with a proven bound on their rounding; what is left is summed in double. */
+/* rank.c - from candidates to the exact order. Float kernels sift, with a proven bound on their rounding; what is left is
+ * summed in double. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -217,7 +218,8 @@ static int order_ties(struct vf_ranking *ranking, uint64_t want, struct vf_txn *
 	return 0;
 }
 
-static void measure_rows(const struct vf_shortlist *list, const struct vf_gauge *gauge, const double *max_distance, struct vf_ranking *out)
+static void measure_rows(const struct vf_shortlist *list, const struct vf_gauge *gauge, const double *max_distance,
+                         struct vf_ranking *out)
 {
 	double limit = vf_shortlist_limit(list);
 
@@ -231,8 +233,8 @@ static void measure_rows(const struct vf_shortlist *list, const struct vf_gauge 
 	}
 }
 
-int vf_shortlist_rank(const struct vf_shortlist *list, const struct vf_gauge *gauge, struct vf_txn *txn, const double *max_distance,
-                      struct vf_ranking *out, struct vf_err *err)
+int vf_shortlist_rank(const struct vf_shortlist *list, const struct vf_gauge *gauge, struct vf_txn *txn,
+                      const double *max_distance, struct vf_ranking *out, struct vf_err *err)
 {
 	*out = (struct vf_ranking){ .rows = malloc((list->n ? list->n : 1) * sizeof *out->rows) };
 	if (!out->rows)

@@ -4,7 +4,8 @@
 
 #include "ask_internal.h"
 
-static int put_row(struct vf_ask *ask, struct vf_answer *answer, const struct vf_ranked *ranked, float *vector, struct vf_err *err)
+static int put_row(struct vf_ask *ask, struct vf_answer *answer, const struct vf_ranked *ranked, float *vector,
+                   struct vf_err *err)
 {
 	struct vf_answer_row row = { .distance = ranked->distance, .dim = ask->config->dim };
 	struct vf_record_row record;
@@ -55,7 +56,8 @@ static int count_facets(struct vf_ask *ask, struct vf_answer_head *head, struct 
 	vf_postings_reader_init(&reader, ask->txn);
 	for (uint32_t i = 0; i < q->nfacets && !rc; i++) {
 		facets[i].field = q->facets[i];
-		rc = vf_facet(q->facets[i], slots, VF_FACET_VALUES_MAX, &reader.source, &ask->arena, &facets[i].values, &facets[i].n, err);
+		rc = vf_facet(q->facets[i], slots, VF_FACET_VALUES_MAX, &reader.source, &ask->arena, &facets[i].values,
+		              &facets[i].n, err);
 	}
 	head->facets = facets;
 	head->nfacets = q->nfacets;
@@ -80,7 +82,8 @@ int vf_reply(struct vf_ask *ask, struct vf_answer *answer, struct vf_spool *spoo
 	if ((rc = vf_answer_begin(answer, ask->question, spool, &head, rows->n, err)) || (rc = put_rows(ask, answer, rows, err)))
 		return rc;
 	rc = vf_answer_end(answer, &head, err);
-	/* What the answer was made of is in the spool. Facets of many answers are counted again for each, and so never pile up. */
+	/* What the answer was made of is in the spool. Facets of many answers are counted again for each, and so never pile
+	 * up. */
 	vf_arena_reset(&ask->arena);
 	return rc;
 }

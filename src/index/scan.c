@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* scan.c - every vector of the snapshot, one after the other, against all queries at once: the true answer, at the speed of memory. */
+/* scan.c - every vector of the snapshot, one after the other, against all queries at once: the true answer, at the speed of
+ * memory. */
 #include <errno.h>
 
 #include "ask_internal.h"
@@ -47,7 +48,8 @@ static int fill(struct vf_scan *scan, size_t bytes, struct window *window, struc
 			return rc;
 		window->serial[window->n] = vf_load_u64(key.data);
 		if (value.len != bytes)
-			return vf_fail(err, EIO, "vector %llu has %zu bytes, not %zu", (unsigned long long)window->serial[window->n],
+			return vf_fail(err, EIO, "vector %llu has %zu bytes, not %zu",
+			               (unsigned long long)window->serial[window->n],
 			               value.len, bytes);
 		fetch(value.data, bytes);
 		window->row[window->n] = value.data;
@@ -77,7 +79,8 @@ static int pass_over_all(struct pass *pass, struct vf_txn *txn, size_t bytes, st
 	return rc < 0 ? rc : 0;
 }
 
-static int pass_over_some(struct pass *pass, struct vf_txn *txn, uint32_t dim, const uint64_t *serials, size_t n, struct vf_err *err)
+static int pass_over_some(struct pass *pass, struct vf_txn *txn, uint32_t dim, const uint64_t *serials, size_t n,
+                          struct vf_err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct vf_span row;
@@ -91,7 +94,8 @@ static int pass_over_some(struct pass *pass, struct vf_txn *txn, uint32_t dim, c
 }
 
 int vf_scan_floats(struct vf_txn *txn, const struct vf_config *config, const uint64_t *serials, size_t nserials, uint64_t self,
-                   const struct vf_gauge *gauges, struct vf_shortlist *lists, size_t nlists, uint64_t *scanned, struct vf_err *err)
+                   const struct vf_gauge *gauges, struct vf_shortlist *lists, size_t nlists, uint64_t *scanned,
+                   struct vf_err *err)
 {
 	struct pass pass = { .gauges = gauges, .lists = lists, .nlists = nlists, .self = self };
 	int rc = serials ? pass_over_some(&pass, txn, config->dim, serials, nserials, err) :

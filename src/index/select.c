@@ -91,7 +91,8 @@ static int walk_prefix(struct selecting *s, struct vf_err *err)
 
 /* ---- the matches, their keys sorted ---- */
 
-static int keys_of(struct selecting *s, const uint64_t *serials, size_t n, struct vf_walked *keys, size_t *kept, struct vf_err *err)
+static int keys_of(struct selecting *s, const uint64_t *serials, size_t n, struct vf_walked *keys, size_t *kept,
+                   struct vf_err *err)
 {
 	*kept = 0;
 	for (size_t i = 0; i < n; i++) {

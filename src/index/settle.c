@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* settle.c - which of the candidates are the nearest. They come ordered by the distance of their codes; a vector costs 0.5 us to look
- * up, as much as ten nodes of the graph, so reading stops where no further candidate can enter. */
+/* settle.c - which of the candidates are the nearest. They come ordered by the distance of their codes; a vector costs 0.5 us
+ * to look up, as much as ten nodes of the graph, so reading stops where no further candidate can enter. */
 #include <math.h>
 
 #include "ask_internal.h"
 
 /* ---- the law of codes ---- */
 
-/* Rounding moves each coordinate by at most half a step, evenly, in the vector and in the query: a variance of 1/12 each, in steps. Over the
- * dimensions these add up to noise along the line between the two (central limit), and to a bias: the square of the noise, dim / 6. */
+/* Rounding moves each coordinate by at most half a step, evenly, in the vector and in the query: a variance of 1/12 each, in
+ * steps. Over the dimensions these add up to noise along the line between the two (central limit), and to a bias: the square
+ * of the noise, dim / 6. */
 #define ROUNDING      (1.0 / 12)
 #define SQUARE_SPREAD 0.0389       /* variance of the square of the sum of two roundings: 1/15 - 1/36 */
-/* How large coordinates are, in steps, when the step is a 115th of the largest: of a vector's norm no more is known before it is read. */
+/* How large coordinates are, in steps, when the step is a 115th of the largest: of a vector's norm no more is known before it
+ * is read. */
 #define TYPICAL_STEPS 30.0
 
 static void law_of_squares(struct vf_code_law *law, double step, double dim, double line_a_square)
@@ -104,8 +106,8 @@ static int read_row(struct vf_probe *probe, const struct vf_settling *how, const
 	return vf_shortlist_add(list, kept, err);
 }
 
-static int read_dead(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge, struct vf_shortlist *list,
-                     struct vf_err *err)
+static int read_dead(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge,
+                     struct vf_shortlist *list, struct vf_err *err)
 {
 	struct vf_kept kept;
 	int rc = 0;
@@ -125,8 +127,8 @@ static bool is_read_already(const struct vf_settling *how, uint64_t serial)
 	return false;
 }
 
-static int read_hits(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge, struct vf_shortlist *list,
-                     struct vf_err *err)
+static int read_hits(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge,
+                     struct vf_shortlist *list, struct vf_err *err)
 {
 	struct residuals seen = { 0 };
 	uint64_t read = how->ndead;
@@ -136,7 +138,8 @@ static int read_hits(struct vf_probe *probe, const struct vf_settling *how, cons
 		const struct vf_hit *hit = &probe->hits[i];
 		if (is_read_already(how, hit->serial))
 			continue;
-		if (read >= how->want + READ_BEYOND && is_past(probe, &seen, hit->distance, how->sigmas, vf_shortlist_limit(list))) {
+		if (read >= how->want + READ_BEYOND &&
+		    is_past(probe, &seen, hit->distance, how->sigmas, vf_shortlist_limit(list))) {
 			probe->narrow = false;
 			break;
 		}

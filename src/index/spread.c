@@ -63,7 +63,8 @@ static int run_alone(size_t tasks, int (*task)(void *, size_t, unsigned, struct 
 	return 0;
 }
 
-int vf_spread(unsigned width, size_t tasks, int (*task)(void *ctx, size_t i, unsigned worker, struct vf_err *err), void *ctx, struct vf_err *err)
+int vf_spread(unsigned width, size_t tasks, int (*task)(void *ctx, size_t i, unsigned worker, struct vf_err *err), void *ctx,
+              struct vf_err *err)
 {
 	struct spread spread = { .tasks = tasks, .task = task, .ctx = ctx };
 	struct worker workers[VF_SPREAD_MAX];
