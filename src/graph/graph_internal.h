@@ -305,17 +305,18 @@ enum vf_row_kind { VF_ROW_NODE, VF_ROW_TWIN };
 
 /* ---- scan.c ---- */
 /* The smallest keys of many: room for twice as many as wanted, cut to the wanted ones when full. */
+#define VF_BEST_BATCH 16u
 struct vf_best {
 	struct vf_graph *graph;
 	struct vf_walker *walker;
 	size_t count, want, room;
 	uint64_t limit;                /* a key not below it cannot be among them */
-	uint32_t ids[64];
+	uint32_t ids[VF_BEST_BATCH];
 	uint32_t nids;
 };
 int vf_best_init(struct vf_best *best, struct vf_graph *g, struct vf_walker *w, size_t want, size_t of, struct vf_err *err);
 void vf_best_push(struct vf_best *best, uint64_t key);
-/* Measures against the walker's query, 64 at a time; flush measures the rest. */
+/* Measures against the walker's query, some at a time; flush measures the rest. */
 void vf_best_measure(struct vf_best *best, uint32_t slot);
 void vf_best_flush(struct vf_best *best);
 /* Sorted, each slot once, at most `want`. */

@@ -3,7 +3,8 @@
  * large as wanted, which is cut to the nearest half when full, so that most keys cost one comparison. */
 #include "graph_internal.h"
 
-#define SLACK 64u
+#define SLACK      64u
+#define WIDE_BYTES 256u
 
 int vf_best_init(struct vf_best *best, struct vf_graph *g, struct vf_walker *w, size_t want, size_t of, struct vf_err *err)
 {
@@ -28,12 +29,38 @@ void vf_best_push(struct vf_best *best, uint64_t key)
 		best->limit = keys[i] > best->limit ? keys[i] : best->limit;
 }
 
+/* Wide rows that follow one another stream best one by one (784 dimensions: 31 ns each, four at a time 55 to 90); narrow ones, and rows
+ * here and there, four at a time with their lines prefetched (128 dimensions: 6.7 ns, without prefetching 7.3). Only where the order of
+ * summing does not show in the sum. */
+static bool streams(const struct vf_best *best)
+{
+	const struct vf_graph *g = best->graph;
+
+	return g->quant.code == VF_CODE_U8 && g->code_stride > WIDE_BYTES && best->nids > 0 &&
+	       best->ids[best->nids - 1] - best->ids[0] < 2 * VF_BEST_BATCH;
+}
+
+static void stream(const struct vf_best *best, float *distance)
+{
+	const struct vf_graph *g = best->graph;
+	const struct vf_kernels *k = vf_kernels();
+	const uint8_t *code = best->walker->code;
+
+	for (uint32_t i = 0; i < best->nids; i++) {
+		const uint8_t *row = vf_slot_code(g, best->ids[i]);
+		distance[i] = g->params.metric == VF_DOT ? -(float)k->dot_u8(code, row, g->numbers) : (float)k->l2sq_u8(code, row, g->numbers);
+	}
+}
+
 void vf_best_flush(struct vf_best *best)
 {
 	struct vf_graph *g = best->graph;
-	float distance[64];
+	float distance[VF_BEST_BATCH];
 
-	g->gather(best->walker->code, g->codes, g->code_stride, best->ids, best->nids, g->numbers, distance);
+	if (streams(best))
+		stream(best, distance);
+	else
+		g->gather(best->walker->code, g->codes, g->code_stride, best->ids, best->nids, g->numbers, distance);
 	for (uint32_t i = 0; i < best->nids; i++)
 		vf_best_push(best, vf_key_of(distance[i], best->ids[i]));
 	best->walker->stats.scanned += best->nids;
@@ -43,12 +70,14 @@ void vf_best_flush(struct vf_best *best)
 void vf_best_measure(struct vf_best *best, uint32_t slot)
 {
 	const uint8_t *code = vf_slot_code(best->graph, slot);
+	size_t stride = best->graph->code_stride;
+	bool next = best->nids > 0 && best->ids[best->nids - 1] + 1 == slot;
 
-	/* The first lines; the processor follows the rest by itself. */
-	__builtin_prefetch(code);
-	__builtin_prefetch(code + 64);
+	/* A wide row that is the next, and the rest of any, the processor fetches by itself, better than when it is asked. */
+	for (size_t i = 0; i < (stride <= WIDE_BYTES ? stride : next ? 0 : 64); i += 64)
+		__builtin_prefetch(code + i);
 	best->ids[best->nids++] = slot;
-	if (best->nids == sizeof best->ids / sizeof best->ids[0])
+	if (best->nids == VF_BEST_BATCH)
 		vf_best_flush(best);
 }
 

@@ -6,6 +6,7 @@
  * the walk would be spent on them, and it goes over matches only (100,000 x 128: at 50 % 18,757 questions/s against 3,705, at 10 % 4,238
  * against 4,455 with better recall). */
 #define WALK_SHARE 3u
+#define HOP_SHARE_MIN 16u
 /* A walk over matches only sees a thinner graph. */
 #define HOP_WIDTH_MIN 100u
 /* The same slot may come from the pending ones, from the walk and, while a sweep replaces a head, from a chain. */
@@ -56,11 +57,17 @@ static bool is_off_the_matches(const struct vf_beam *beam, uint64_t live)
 	return beam->only && (double)beam->matched * (double)live * SHARE_SLACK < (double)beam->looked * (double)beam->only->count;
 }
 
-/* Few enough matches that a walk goes over them only. Under dot that is no walk to trust: links lead to long vectors, so short matches are
- * hardly linked to one another (recall .42 where these are what matches), and the caller scans. */
+/* Few enough matches that a walk goes over them only. */
 static bool hops(const struct vf_search *search, uint64_t live)
 {
 	return search->only && search->only->count * WALK_SHARE < live;
+}
+
+/* Two hops reach too few matches when hardly any match (of 1 % recall .80), and under dot, where links lead to long vectors, so
+ * that short matches are hardly linked to one another (recall .42 when it is these that match). The caller scans. */
+static bool hops_well(const struct vf_graph *g, const struct vf_search *search, uint64_t live)
+{
+	return g->params.metric != VF_DOT && search->only->count * HOP_SHARE_MIN >= live;
 }
 
 static bool walk(struct vf_graph *g, struct vf_walker *w, const struct vf_search *search, uint64_t live, struct vf_beam *beam)
@@ -122,7 +129,7 @@ int vf_graph_search(struct vf_graph *g, const struct vf_search *search, struct v
 	if (stats)
 		*stats = (struct vf_search_stats){ 0 };
 	/* Keeping so many sorted costs more than a scan. */
-	if (beam.width > VF_EF_MAX || (g->params.metric == VF_DOT && hops(search, live)))
+	if (beam.width > VF_EF_MAX || (hops(search, live) && !hops_well(g, search, live)))
 		return 1;
 	int rc = vf_walker_get(g, beam.width, &w, err);
 	if (rc)
