@@ -56,7 +56,7 @@ static void forget_request(struct vf_call *call, struct vf_conversation *c)
 	c->verb->reset(c);
 	vf_budget_give(call->face->budget, c->handle.uid, c->charged);
 	c->charged = 0;
-	c->pending = c->told = false;
+	c->pending = c->told = c->unsettled = false;
 }
 
 /* The request has failed: what came of it is dropped, and the next one begins anew. */
@@ -93,7 +93,7 @@ static int write_request(struct vf_call *call, struct vf_handle *handle, struct 
 	int rc = c->verb->take(call, c, data);
 	if (rc)
 		return fail(call, c, rc);
-	c->pending = true;
+	c->pending = c->unsettled = true;
 	c->end = offset + data.len;
 	return 0;
 }
@@ -145,6 +145,14 @@ static void read_reply(struct vf_call *call, struct vf_handle *handle, size_t si
 		vf_call_spool(call, &c->reply, offset - c->begin, size);
 }
 
+static int settle(struct vf_call *call, struct vf_conversation *c)
+{
+	int rc = c->verb->commit ? c->verb->commit(call, c) : 0;
+
+	c->unsettled = false;
+	return rc ? fail(call, c, rc) : 0;
+}
+
 static int flush_request(struct vf_call *call, struct vf_handle *handle)
 {
 	struct vf_conversation *c = conversation_of(handle);
@@ -156,8 +164,7 @@ static int flush_request(struct vf_call *call, struct vf_handle *handle)
 		return 0;
 	if (!c->verb->complete(c))
 		return incomplete(call, c);
-	int rc = c->verb->commit ? c->verb->commit(call, c) : 0;
-	return rc ? fail(call, c, rc) : 0;
+	return settle(call, c);
 }
 
 static int truncate_request(struct vf_call *call, struct vf_handle *handle, uint64_t size)
@@ -176,6 +183,9 @@ static void release_conversation(struct vf_call *call, struct vf_handle *handle)
 {
 	struct vf_conversation *c = conversation_of(handle);
 
+	/* No close was taken for the last one. */
+	if (c->unsettled && call->req && c->verb->complete(c) && settle(call, c))
+		vf_call_failed(call, handle->node, NULL, -c->failed.code);
 	c->verb->free(c);
 	vf_spool_free(&c->reply);
 	vf_budget_give(call->face->budget, c->handle.uid, c->charged + c->reply_charged);

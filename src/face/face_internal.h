@@ -310,7 +310,8 @@ int vf_handle_join(struct vf_call *call, struct vf_handle *handle);
 /* The last step of every release; also for a handle that never joined. */
 void vf_handle_free(struct vf_call *call, struct vf_handle *handle);
 void vf_handle_seen(struct vf_call *call, struct vf_handle *handle);
-/* Is this flush the opener's last word? A dup in a forked child, closed, is not. */
+/* Is this flush the opener's last word? A dup in a forked child, closed, is not. When that cannot be seen, and the opener had closed before: what is
+ * left over is carried out by the release. */
 bool vf_handle_flush_is_final(struct vf_call *call, struct vf_handle *handle);
 /* Those that the kernel never released. */
 void vf_handles_free(struct vf_face *face);
@@ -480,6 +481,7 @@ struct vf_conversation {
 	uint64_t end;                /* offset behind the last write */
 	uint64_t begin;              /* offset at which the reply begins */
 	bool pending;                /* written since the last read */
+	bool unsettled;              /* written since the last commit */
 	bool replied;
 	bool told;                   /* that it is incomplete */
 	struct vf_err failed;        /* code 0: not */

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -87,7 +88,7 @@ void vf_handles_free(struct vf_face *face)
 
 void vf_handle_seen(struct vf_call *call, struct vf_handle *handle)
 {
-	if (call->pid == handle->opener && !handle->owner_known) {
+	if (call->pid == handle->opener && call->lock_owner && !handle->owner_known) {
 		handle->owner = call->lock_owner;
 		handle->owner_known = true;
 	}
@@ -110,31 +111,38 @@ static pid_t process_of(pid_t thread)
 	return (pid_t)tgid;
 }
 
-static bool leads_here(int dir, const char *fd, const char *path)
+/* 1: the descriptor leads to that path, 0: elsewhere, negative: not ours to see. */
+static int leads_here(int dir, const char *fd, const char *path)
 {
 	char target[4096];
 	ssize_t n = readlinkat(dir, fd, target, sizeof target - 1);
 
 	if (n <= 0)
-		return false;
+		return n < 0 && (errno == EACCES || errno == EPERM) ? -1 : 0;
 	target[n] = '\0';
 	return strstr(target, path) != NULL;
 }
 
-/* Whether a process has the file open still. Only links are read: a stat would come back to this very daemon. */
-static bool has_open(pid_t process, const char *path)
+/* Whether a process may have the file open still: yes too when we may not look, as in a sandbox. Only links are read: a stat would come back to this
+ * very daemon. */
+static bool may_have_open(pid_t process, const char *path)
 {
 	char name[64];
-	bool found = false;
+	int found = 0;
 
 	snprintf(name, sizeof name, "/proc/%d/fd", (int)process);
 	DIR *dir = opendir(name);
 	if (!dir)
-		return errno == EACCES;   /* not ours to see: it lives, and its own close will come */
+		return true;
 	for (struct dirent *entry; !found && (entry = readdir(dir));)
-		found = leads_here(dirfd(dir), entry->d_name, path);
+		found = entry->d_name[0] == '.' ? 0 : leads_here(dirfd(dir), entry->d_name, path);
 	closedir(dir);
-	return found;
+	return found != 0;
+}
+
+static bool is_alive(pid_t thread)
+{
+	return kill(thread, 0) == 0 || errno != ESRCH;
 }
 
 bool vf_handle_flush_is_final(struct vf_call *call, struct vf_handle *handle)
@@ -144,11 +152,13 @@ bool vf_handle_flush_is_final(struct vf_call *call, struct vf_handle *handle)
 	vf_handle_seen(call, handle);
 	if (call->fsync || call->pid == handle->opener || (handle->owner_known && handle->owner == call->lock_owner))
 		return true;
+	if (!is_alive(handle->opener))
+		return true;
 	pid_t opener = process_of(handle->opener);
-	if (opener == 0 || opener == process_of(call->pid))
+	if (opener && opener == process_of(call->pid))
 		return true;
 	vf_node_path(call->face, handle->node, NULL, path, sizeof path);
-	return !has_open(opener, path);
+	return !may_have_open(opener ? opener : handle->opener, path);
 }
 
 /* ---- readers of a rendering ---- */

@@ -196,13 +196,11 @@ static void unmount(struct vf_face *face)
 {
 	struct pollfd fd = { .fd = fuse_session_fd(face->session) };
 
-	if (!face->options.unmount) {
-		fuse_session_unmount(face->session);
-		return;
-	}
 	/* An error there: somebody else has unmounted it, and something else may be there by now. */
-	if (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLERR))
+	if (face->options.unmount && (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLERR)))
 		face->options.unmount(face->options.unmount_ctx);
+	/* Finds it unmounted then, and frees what libfuse keeps of it. */
+	fuse_session_unmount(face->session);
 }
 
 void vf_face_free(struct vf_face **out)

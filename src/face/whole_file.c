@@ -133,7 +133,9 @@ static void release_whole(struct vf_call *call, struct vf_handle *handle)
 {
 	struct whole *w = (struct whole *)handle;
 
-	if (w->emptied && handle->node && take(call, w))
+	/* The second: no close was taken for the last one. */
+	bool left = w->emptied || (w->dirty && !w->failed.code && call->req);
+	if (left && handle->node && take(call, w))
 		vf_call_failed(call, handle->node, NULL, -call->err.code);
 	vf_stage_free(&w->stage);
 	vf_handle_free(call, handle);
