@@ -11,7 +11,7 @@
 #include "ask_internal.h"
 #include "vecfs/clock.h"
 
-#define EF_DEFAULT     128u    /* before anything was measured */
+#define EF_DEFAULT     256u    /* before anything was measured: rather too wide than short of the promise */
 #define EF_FIRST       16u
 #define EF_LAST        4096u
 #define EF_GROWTH      1.2
