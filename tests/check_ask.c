@@ -52,10 +52,12 @@ static double gauss(uint64_t *state)
 	return sqrt(-2 * log(uniform(state) + 1e-300)) * cos(2 * M_PI * uniform(state));
 }
 
+#define FIRST_CENTRE 17
+
 /* Near one of 50 centres, as embeddings are. */
 static void random_vector(struct world *w, float *out)
 {
-	uint64_t centre = next_random(&w->random) % 50 * 7919 + 17;
+	uint64_t centre = next_random(&w->random) % 50 * 7919 + FIRST_CENTRE;
 
 	for (uint32_t i = 0; i < w->dim; i++)
 		out[i] = (float)(gauss(&centre) + 0.7 * gauss(&w->random));
@@ -897,20 +899,30 @@ END_TEST
 enum { RESTLESS = 10, REPLACEMENTS = 400 };
 static atomic_bool replacing;
 
+static void find_place(uint32_t dim, float *place)
+{
+	uint64_t centre = FIRST_CENTRE;
+
+	for (uint32_t i = 0; i < dim; i++)
+		place[i] = (float)gauss(&centre);
+}
+
 static void *replace(void *arg)
 {
 	struct world *w = arg;
 	uint64_t random = 5;
-	float *vector = malloc(w->dim * sizeof *vector);
+	float *vector = malloc(w->dim * sizeof *vector), *place = malloc(w->dim * sizeof *place);
 	char key[32];
 
+	find_place(w->dim, place);
 	for (int round = 0; round < REPLACEMENTS; round++) {
 		for (uint32_t i = 0; i < w->dim; i++)
-			vector[i] = (float)(100 + 0.01 * gauss(&random));
+			vector[i] = place[i] + (float)(0.001 * gauss(&random));
 		snprintf(key, sizeof key, "restless-%d", round % RESTLESS);
 		put_one(w, key, vector, 1000000);
 	}
 	atomic_store(&replacing, false);
+	free(place);
 	free(vector);
 	return NULL;
 }
@@ -922,8 +934,7 @@ static void replace_beside_questions(const char *json, size_t n, uint32_t dim)
 	float *place = malloc(dim * sizeof *place);
 	char key[32];
 
-	for (uint32_t i = 0; i < dim; i++)
-		place[i] = 100;
+	find_place(dim, place);
 	world_open(&w, dim, VF_EUCLIDEAN);
 	world_fill(&w, n, random_vector);
 	for (int i = 0; i < RESTLESS; i++) {
@@ -954,7 +965,8 @@ static void replace_beside_questions(const char *json, size_t n, uint32_t dim)
 START_TEST(a_record_that_is_replaced_is_never_out_of_sight)
 {
 	replace_beside_questions("{\"topK\": 10}", 200, 8);
-	replace_beside_questions("{\"topK\": 10}", 5000, 40);
+	/* Through the graph. */
+	replace_beside_questions("{\"topK\": 10, \"ef\": 40}", 12000, 40);
 }
 END_TEST
 
