@@ -23,7 +23,7 @@ static const char help[] =
 	"vecfs " PACKAGE_VERSION " - vector search as files\n"
 	"\n"
 	"  vecfs STORE MOUNTPOINT [-o OPTIONS] [-f] [-d] [-s]   mount (vecfs mount ... is the same)\n"
-	"  vecfs check STORE                                    verify every invariant; 0 clean, 4 damaged\n"
+	"  vecfs check [--repair] STORE                         verify every invariant; 0 clean, 4 damaged\n"
 	"  vecfs dump STORE BUCKET/INDEX                        msgpack stream of all records on stdout\n"
 	"  vecfs compact STORE [BUCKET/INDEX]                   give freed disk space back\n"
 	"  vecfs --help | --version\n"

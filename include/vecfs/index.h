@@ -107,6 +107,10 @@ int vf_index_checkpoint(struct vf_index *index, struct vf_err *err);
 /* Every invariant of a store directory that nobody has open: keys, records, checksums, vectors, slots, postings, links. Changes nothing.
  * Returns the number of findings, or negative. */
 int64_t vf_index_audit(const char *dir, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err);
+/* Writes an index that nobody has open anew from what can be read of it: all that is derived from records is made again, and what is lost is
+ * told by its key. The damaged file is kept beside it when anything was lost. Swapped in by a rename. EIO when not even the config can
+ * be read. Returns how much was lost, or negative. */
+int64_t vf_index_repair(const char *dir, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err);
 /* Rewrites the environment of an index that nobody has open without its free pages, and swaps it in by a rename: interrupted, the old
  * one stays. Sizes in bytes of the file. */
 int vf_index_compact(const char *dir, uint64_t *bytes_before, uint64_t *bytes_after, struct vf_err *err);

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* vecfs check STORE: every invariant of every index; says what, where and the bound; changes nothing. */
+/* vecfs check [--repair] STORE: every invariant of every index; says what, where and the bound. Changes nothing, unless it is to repair: then a
+ * damaged index is written anew from what can be read of it, and looked at once more. */
 #include "cmd.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct check {
 	const char *store, *bucket, *index;
-	uint64_t indexes, findings;
+	bool repair;
+	uint64_t indexes, findings, repaired, lost;
 };
 
 static void print_finding(void *ctx, const char *text)
@@ -17,10 +20,38 @@ static void print_finding(void *ctx, const char *text)
 	printf("%s/%s: %s\n", check->bucket, check->index, text);
 }
 
+/* An index that cannot even be opened is a finding; the others are still looked at. */
+static uint64_t count(struct check *check, int64_t found, const struct vf_err *why)
+{
+	if (found >= 0)
+		return (uint64_t)found;
+	print_finding(check, why->text);
+	return 1;
+}
+
+static uint64_t audit(struct check *check, const char *dir)
+{
+	struct vf_err why = VF_ERR_INIT;
+
+	return count(check, vf_index_audit(dir, print_finding, check, &why), &why);
+}
+
+static uint64_t repair(struct check *check, const char *dir)
+{
+	struct vf_err why = VF_ERR_INIT;
+	int64_t lost = vf_index_repair(dir, print_finding, check, &why);
+
+	if (lost < 0)
+		return count(check, lost, &why);
+	check->repaired++;
+	check->lost += (uint64_t)lost;
+	print_finding(check, lost ? "repaired, but for what is lost" : "repaired, nothing is lost");
+	return audit(check, dir);
+}
+
 static int check_index(void *ctx, const char *bucket, const char *index, struct vf_err *err)
 {
 	struct check *check = ctx;
-	struct vf_err why = VF_ERR_INIT;
 	char *dir;
 
 	check->bucket = bucket;
@@ -28,33 +59,39 @@ static int check_index(void *ctx, const char *bucket, const char *index, struct 
 	check->indexes++;
 	if (asprintf(&dir, "%s/%s/%s", check->store, bucket, index) < 0)
 		return vf_oom(err);
-	int64_t found = vf_index_audit(dir, print_finding, check, &why);
+	uint64_t found = audit(check, dir);
+	if (found && check->repair)
+		found = repair(check, dir);
 	free(dir);
-	/* An index that cannot even be opened is a finding; the others are still looked at. */
-	if (found < 0) {
-		print_finding(check, why.text);
-		found = 1;
-	}
-	check->findings += (uint64_t)found;
+	check->findings += found;
 	return 0;
+}
+
+static void print_totals(const struct check *check)
+{
+	printf("%llu indexes checked, ", (unsigned long long)check->indexes);
+	if (check->repaired)
+		printf("%llu repaired, %llu records or questions lost, ", (unsigned long long)check->repaired, (unsigned long long)check->lost);
+	printf("%llu findings\n", (unsigned long long)check->findings);
 }
 
 int vf_cmd_check(int argc, char **argv)
 {
 	struct vf_err err = VF_ERR_INIT;
-	struct vf_catalog_options options = { .read_only = true };
+	struct check check = { .repair = argc == 3 && strcmp(argv[1], "--repair") == 0 };
+	struct vf_catalog_options options = { .read_only = !check.repair };
 	struct vf_catalog *catalog = NULL;
 
-	if (argc != 2 || argv[1][0] == '-')
-		return vf_cmd_usage("vecfs check STORE");
-	if (vf_catalog_open(argv[1], &options, &catalog, &err))
+	if (argc != (check.repair ? 3 : 2) || argv[argc - 1][0] == '-')
+		return vf_cmd_usage("vecfs check [--repair] STORE");
+	if (vf_catalog_open(argv[argc - 1], &options, &catalog, &err))
 		return vf_cmd_failed(&err);
-	struct check check = { .store = vf_catalog_path(catalog) };
+	check.store = vf_catalog_path(catalog);
 	int rc = vf_cmd_each_index(catalog, check_index, &check, &err);
 	if (rc == 0)
-		printf("%llu indexes checked, %llu findings\n", (unsigned long long)check.indexes, (unsigned long long)check.findings);
+		print_totals(&check);
 	vf_catalog_close(&catalog);
 	if (rc)
 		return vf_cmd_failed(&err);
-	return check.findings ? VF_EXIT_DAMAGED : VF_EXIT_OK;
+	return check.findings || check.lost ? VF_EXIT_DAMAGED : VF_EXIT_OK;
 }

@@ -6,8 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "vecfs/index.h"
-#include "vecfs/store.h"
+#include "index_internal.h"
 
 #define COPY_DIR "compact.tmp"
 #define DATA     "data.mdb"
@@ -45,7 +44,7 @@ static int copy_store(const char *dir, const char *into, struct vf_err *err)
 }
 
 /* The copy is whole and synced before the rename, which is all or nothing: there is no moment without a store. */
-static int swap_in(const char *from, const char *to, const char *dir, struct vf_err *err)
+int vf_data_swap(const char *from, const char *to, const char *dir, struct vf_err *err)
 {
 	if (rename(from, to))
 		return vf_fail(err, errno, "cannot rename %s to %s: %s", from, to, strerror(errno));
@@ -63,7 +62,7 @@ static int compact(const char *dir, const char *copy_dir, const char *copy, cons
 		return vf_fail(err, errno, "cannot create %s: %s", copy_dir, strerror(errno));
 	if ((rc = size_of(data, before, err)) == 0 && (rc = copy_store(dir, copy_dir, err)) == 0 &&
 	    (rc = size_of(copy, after, err)) == 0)
-		rc = swap_in(copy, data, dir, err);
+		rc = vf_data_swap(copy, data, dir, err);
 	unlink(copy);
 	rmdir(copy_dir);
 	return rc;

@@ -207,6 +207,10 @@ uint32_t vf_effort_for(struct vf_index *index, const struct vf_config *config, c
  * being closed. */
 int vf_effort_measure(struct vf_index *index, struct vf_err *err);
 
+/* ---- compact.c ---- */
+/* Puts a whole and synced file in place of another in the directory `dir`, durably. */
+int vf_data_swap(const char *from, const char *to, const char *dir, struct vf_err *err);
+
 /* ---- commit.c ---- */
 /* Runs a job in the writer's turn. */
 int vf_index_commit(struct vf_index *index, struct vf_job *job, struct vf_err *err);

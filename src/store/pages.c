@@ -408,13 +408,13 @@ static int read_meta(const char *dir, int fd, struct meta *out, size_t *file_siz
 	return 0;
 }
 
-static int open_data(const char *dir, const char *given, int *fd, struct vf_err *err)
+static int open_data(const char *dir, const char *given, int flags, int *fd, struct vf_err *err)
 {
 	char path[PATH_MAX];
 
 	if (snprintf(path, sizeof path, "%s/" DATA_FILE, dir) >= (int)sizeof path)
 		return vf_fail(err, ENAMETOOLONG, "the path of the store is too long: %s", given);
-	*fd = open(path, O_RDONLY | O_CLOEXEC);
+	*fd = open(path, flags | O_CLOEXEC);
 	return *fd < 0 ? vf_fail(err, errno, "cannot open the file in %s: %s", given, strerror(errno)) : 0;
 }
 
@@ -422,11 +422,58 @@ int vf_pages_check_head(const struct vf_store *store, struct vf_err *err)
 {
 	struct meta meta;
 	size_t size;
-	int fd, rc = open_data(vf_store_dir(store), store->dir, &fd, err);
+	int fd, rc = open_data(vf_store_dir(store), store->dir, O_RDONLY, &fd, err);
 
 	if (rc)
 		return rc;
 	rc = read_meta(store->dir, fd, &meta, &size, err);
+	close(fd);
+	return rc;
+}
+
+/* ---- a damaged head is written over with the sound one ---- */
+
+static bool head_is_sound(const char *dir, int fd, unsigned i, off_t at, uint8_t page[PAGE_HEAD + sizeof(struct meta)])
+{
+	struct vf_err ignored;
+	struct meta meta;
+
+	if (pread(fd, page, PAGE_HEAD + sizeof meta, at) != (ssize_t)(PAGE_HEAD + sizeof meta))
+		return false;
+	memcpy(&meta, page + PAGE_HEAD, sizeof meta);
+	return check_meta(dir, i, page, &meta, &ignored) == 0;
+}
+
+static int mend(const char *dir, int fd, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err)
+{
+	uint8_t pages[2][PAGE_HEAD + sizeof(struct meta)];
+	struct meta first;
+	char text[128];
+	/* Where the second lies the first says, if it can be believed. */
+	bool sound0 = head_is_sound(dir, fd, 0, 0, pages[0]);
+	memcpy(&first, pages[0] + PAGE_HEAD, sizeof first);
+	off_t second = sound0 ? (off_t)first.free.pad : (off_t)sysconf(_SC_PAGESIZE);
+	bool sound1 = head_is_sound(dir, fd, 1, second, pages[1]);
+
+	if (sound0 == sound1)
+		return 0;
+	uint64_t number = sound0;
+	uint8_t *page = pages[sound0 ? 0 : 1];
+	memcpy(page, &number, sizeof number);
+	if (pwrite(fd, page, sizeof pages[0], number ? second : 0) != (ssize_t)sizeof pages[0] || fsync(fd))
+		return vf_fail(err, errno, "cannot write the head page %u of the file in %s: %s", (unsigned)number, dir, strerror(errno));
+	snprintf(text, sizeof text, "the head page %u of the file was damaged; the last change may be lost with it", (unsigned)number);
+	report(ctx, text);
+	return 0;
+}
+
+int vf_store_mend_head(const char *dir, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err)
+{
+	int fd, rc = open_data(dir, dir, O_RDWR, &fd, err);
+
+	if (rc)
+		return rc;
+	rc = mend(dir, fd, report, ctx, err);
 	close(fd);
 	return rc;
 }
@@ -470,7 +517,7 @@ static int check_file(struct pages *p, int fd, struct vf_err *err)
 int64_t vf_store_check_pages(const struct vf_store *store, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err)
 {
 	struct pages pages = { .dir = store->dir, .report = report, .ctx = ctx };
-	int fd, rc = open_data(vf_store_dir(store), store->dir, &fd, err);
+	int fd, rc = open_data(vf_store_dir(store), store->dir, O_RDONLY, &fd, err);
 
 	if (rc)
 		return rc;
