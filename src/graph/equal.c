@@ -93,11 +93,34 @@ static bool make_room(struct vf_graph *g)
 	return true;
 }
 
+/* One that is condemned is not entered; it would be taken out when it is freed. */
+static void recall_nodes(struct vf_graph *g)
+{
+	uint32_t slots = atomic_load(&g->slots);
+
+	g->equal.forgotten = false;
+	for (uint32_t slot = 0; slot < slots && make_room(g); slot++)
+		if ((vf_slot_is(g, slot) & (VF_IS_NODE | VF_IS_CONDEMNED)) == VF_IS_NODE) {
+			size_t place = place_of(g, slot);
+			if (g->equal.slots[place] >= REMOVED)
+				put(g, place, slot);
+		}
+}
+
+void vf_equal_forget(struct vf_graph *g)
+{
+	pthread_mutex_lock(&g->equal.lock);
+	g->equal.forgotten = true;
+	pthread_mutex_unlock(&g->equal.lock);
+}
+
 uint32_t vf_equal_claim(struct vf_graph *g, uint32_t slot)
 {
 	uint32_t found = VF_SLOT_NONE;
 
 	pthread_mutex_lock(&g->equal.lock);
+	if (g->equal.forgotten)
+		recall_nodes(g);
 	if (make_room(g)) {
 		size_t place = place_of(g, slot);
 		if (g->equal.slots[place] < REMOVED)

@@ -79,6 +79,7 @@ struct vf_equal {
 	uint32_t *slots;
 	size_t room, used;             /* room a power of two; used: not empty */
 	uint64_t seed;
+	bool forgotten;                /* the nodes there are must be entered first */
 };
 
 struct vf_graph {
@@ -268,6 +269,8 @@ void vf_equal_free(struct vf_equal *equal);
 uint32_t vf_equal_claim(struct vf_graph *g, uint32_t slot);
 /* Puts another slot with the same code in its place, or nothing (VF_SLOT_NONE). */
 void vf_equal_replace(struct vf_graph *g, uint32_t slot, uint32_t heir);
+/* Loading leaves filling the table to the first linker, so that questions need not wait for it. */
+void vf_equal_forget(struct vf_graph *g);
 uint64_t vf_equal_bytes(struct vf_graph *g);
 
 /* ---- tree.c ---- */

@@ -114,8 +114,11 @@ static bool load_lists(struct vf_graph *g, struct reader *r, uint32_t slot, uint
 		uint64_t n = take_number(r, 2);
 		if (n > vf_list_room(g, l))
 			return false;
-		for (uint64_t i = 0; i < n; i++)
-			links[i] = (uint32_t)take_number(r, 4);
+		const uint8_t *at = take(r, 4 * n);
+		for (uint64_t i = 0; at && i < n; i++) {
+			memcpy(&links[i], at + 4 * i, 4);
+			links[i] = le32toh(links[i]);
+		}
 		if (use && !r->bad) {
 			g->level[slot] = (uint8_t)level;
 			vf_list_write(g, slot, l, links, (uint32_t)n);
@@ -239,34 +242,49 @@ static void clean_list(struct vf_graph *g, struct vf_walker *w, uint32_t slot, u
 	}
 }
 
-static bool has(const struct vf_graph *g, uint32_t slot, uint32_t link)
-{
-	const vf_link *list = vf_list(g, slot, 0);
-	uint32_t n = vf_list_count(g, slot, 0);
+/* The tree as the lists say: parents apart, so that lists are only read in order and the rest is random access to small numbers. */
+struct mend {
+	struct vf_graph *graph;
+	uint32_t slots;
+	uint32_t *parent;      /* VF_SLOT_NONE: root or orphan */
+	uint8_t *known;        /* of a node: what follows */
+};
+enum { PARENT_KNOWS = 1, ON_THE_WAY = 2, LEADS_UP = 4 };
 
+/* A node has one parent, and no link both marks. */
+static void note_parent(struct mend *m, uint32_t slot)
+{
+	vf_link *list = vf_list(m->graph, slot, 0);
+	uint32_t n = vf_list_count(m->graph, slot, 0);
+
+	m->parent[slot] = VF_SLOT_NONE;
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t here = vf_list_at(list, i);
-		if ((here & VF_LINK_SLOT) == (link & VF_LINK_SLOT) && here & link & VF_LINK_MARKS)
-			return true;
+		uint32_t link = vf_list_at(list, i), to = link & VF_LINK_SLOT;
+		if (!(link & VF_LINK_PARENT))
+			continue;
+		if (link & VF_LINK_CHILD || m->parent[slot] != VF_SLOT_NONE)
+			vf_list_put(list, i, to);
+		else
+			m->parent[slot] = to;
 	}
-	return false;
 }
 
-/* An edge of the tree counts when both ends know it, a node has one parent, and not both marks are on one link. */
-static void clean_marks(struct vf_graph *g, uint32_t slot)
+/* A child is one when it knows its parent. */
+static void note_children(struct mend *m, uint32_t slot)
 {
-	vf_link *list = vf_list(g, slot, 0);
-	uint32_t n = vf_list_count(g, slot, 0), children = 0;
-	bool parent = false;
+	vf_link *list = vf_list(m->graph, slot, 0);
+	uint32_t n = vf_list_count(m->graph, slot, 0), children = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t link = vf_list_at(list, i), mark = link & VF_LINK_MARKS, to = link & VF_LINK_SLOT;
-		bool good = mark == VF_LINK_PARENT ? !parent && has(g, to, slot | VF_LINK_CHILD)
-		          : mark == VF_LINK_CHILD && children < g->degree0 / 2 && vf_tree_parent(g, to) == slot;
-		if (mark && !good)
+		uint32_t link = vf_list_at(list, i), to = link & VF_LINK_SLOT;
+		if (!(link & VF_LINK_CHILD))
+			continue;
+		if (m->parent[to] == slot && children < m->graph->degree0 / 2) {
+			m->known[to] |= PARENT_KNOWS;
+			children++;
+		} else {
 			vf_list_put(list, i, to);
-		parent |= good && mark == VF_LINK_PARENT;
-		children += good && mark == VF_LINK_CHILD;
+		}
 	}
 }
 
@@ -281,66 +299,72 @@ static void unmark(struct vf_graph *g, uint32_t slot, uint32_t other)
 }
 
 /* Goes up from a node until a place known to lead to a root; a way that meets itself is cut open. */
-enum { UNKNOWN, ON_THE_WAY, LEADS_UP };
-static void cut_cycle(struct vf_graph *g, uint8_t *way, uint32_t slot)
+static void cut_cycle(struct mend *m, uint32_t slot)
 {
-	uint32_t at = slot, up;
+	uint32_t at = slot;
 
-	while (way[at] == UNKNOWN) {
-		way[at] = ON_THE_WAY;
-		if ((up = vf_tree_parent(g, at)) == VF_SLOT_NONE)
-			break;
-		if (way[up] == ON_THE_WAY) {
-			unmark(g, at, up);
-			unmark(g, up, at);
-			break;
+	while (at != VF_SLOT_NONE && !(m->known[at] & (ON_THE_WAY | LEADS_UP))) {
+		m->known[at] |= ON_THE_WAY;
+		uint32_t up = m->parent[at];
+		if (up != VF_SLOT_NONE && m->known[up] & ON_THE_WAY) {
+			unmark(m->graph, at, up);
+			unmark(m->graph, up, at);
+			up = m->parent[at] = VF_SLOT_NONE;
 		}
 		at = up;
 	}
-	for (at = slot; at != VF_SLOT_NONE && way[at] == ON_THE_WAY; at = vf_tree_parent(g, at))
-		way[at] = LEADS_UP;
+	for (at = slot; at != VF_SLOT_NONE && m->known[at] & ON_THE_WAY; at = m->parent[at])
+		m->known[at] ^= ON_THE_WAY | LEADS_UP;
 }
 
-static int mend_tree(struct vf_graph *g, struct vf_err *err)
+static void mend_tree(struct mend *m)
 {
-	uint32_t slots = atomic_load(&g->slots);
-	uint8_t *way = calloc(1, (size_t)slots + 1);
+	struct vf_graph *g = m->graph;
 
-	if (!way)
-		return vf_oom(err);
-	/* Twice: a mark that was taken away makes its counterpart wrong. */
-	for (int round = 0; round < 2; round++)
-		for (uint32_t slot = 0; slot < slots; slot++)
-			if (is_node(g, slot))
-				clean_marks(g, slot);
-	for (uint32_t slot = 0; slot < slots; slot++)
+	for (uint32_t slot = 0; slot < m->slots; slot++)
 		if (is_node(g, slot))
-			cut_cycle(g, way, slot);
-	for (uint32_t slot = 0; slot < slots; slot++)
-		if (is_node(g, slot) && vf_tree_parent(g, slot) == VF_SLOT_NONE)
+			note_children(m, slot);
+	for (uint32_t slot = 0; slot < m->slots; slot++)
+		if (is_node(g, slot) && m->parent[slot] != VF_SLOT_NONE && !(m->known[slot] & PARENT_KNOWS)) {
+			unmark(g, slot, m->parent[slot]);
+			m->parent[slot] = VF_SLOT_NONE;
+		}
+	for (uint32_t slot = 0; slot < m->slots; slot++)
+		if (is_node(g, slot))
+			cut_cycle(m, slot);
+	for (uint32_t slot = 0; slot < m->slots; slot++)
+		if (is_node(g, slot) && m->parent[slot] == VF_SLOT_NONE)
 			atomic_fetch_or(&g->state[slot], VF_IS_ORPHAN);
-	free(way);
-	return 0;
 }
 
 static int mend(struct vf_graph *g, struct vf_walker *w, struct vf_err *err)
 {
-	uint32_t slots = atomic_load(&g->slots);
+	struct mend m = { .graph = g, .slots = atomic_load(&g->slots) };
+	int rc = 0;
 
-	for (uint32_t slot = 0; slot < slots; slot++)
+	m.parent = malloc(((size_t)m.slots + 1) * sizeof *m.parent);
+	m.known = calloc(1, (size_t)m.slots + 1);
+	if (!m.parent || !m.known) {
+		rc = vf_oom(err);
+		goto out;
+	}
+	for (uint32_t slot = 0; slot < m.slots; slot++)
 		if (vf_slot_is(g, slot) & VF_IS_TWIN)
 			settle_twin(g, slot);
-		else if (is_node(g, slot))
-			vf_equal_claim(g, slot);
-	for (uint32_t slot = 0; slot < slots; slot++)
+	for (uint32_t slot = 0; slot < m.slots; slot++) {
 		for (uint32_t level = 0; is_node(g, slot) && level <= g->level[slot]; level++)
 			clean_list(g, w, slot, level);
-	int rc = mend_tree(g, err);
-	if (rc)
-		return rc;
+		if (is_node(g, slot))
+			note_parent(&m, slot);
+	}
+	mend_tree(&m);
+	vf_equal_forget(g);
 	vf_entry_renew(g);
 	vf_tree_adopt_orphans(g, w);
-	return 0;
+out:
+	free(m.parent);
+	free(m.known);
+	return rc;
 }
 
 int vf_graph_load_end(struct vf_graph *g, int (*missing)(void *ctx, uint32_t slot, uint64_t serial, struct vf_err *err),
