@@ -870,7 +870,7 @@ static void write_beside_questions(size_t n, uint32_t dim, unsigned unseen_at_mo
 	world_open(&w, dim, VF_EUCLIDEAN);
 	world_fill(&w, n, random_vector);
 	for (unsigned i = 0; i < 3; i++) {
-		writers[i] = (struct writer){ .w = &w, .number = i, .rounds = 150, .json = jsons[i] };
+		writers[i] = (struct writer){ .w = &w, .number = i, .rounds = 80, .json = jsons[i] };
 		ck_assert_int_eq(pthread_create(&writers[i].thread, NULL, write_and_ask, &writers[i]), 0);
 	}
 	for (unsigned i = 0; i < 3; i++) {
@@ -896,7 +896,7 @@ START_TEST(a_writer_sees_its_own_writes_in_a_large_index)
 END_TEST
 
 /* Ten records near one place, replaced again and again without leaving it, must all be in every answer. */
-enum { RESTLESS = 10, REPLACEMENTS = 400 };
+enum { RESTLESS = 10, REPLACEMENTS = 200 };
 static atomic_bool replacing;
 
 static void find_place(uint32_t dim, float *place)
