@@ -30,6 +30,7 @@ int vf_computed_find(struct vf_call *call, struct vf_found *found, uint64_t vers
 int vf_volatile_find(struct vf_call *call, struct vf_found *found)
 {
 	struct vf_rendering *rendering;
+	uint64_t version = 0;
 	char user[16];
 	int rc = 0;
 
@@ -41,13 +42,12 @@ int vf_volatile_find(struct vf_call *call, struct vf_found *found)
 			rc = vf_oom(&call->err);
 	}
 	if (rc == 0)
-		rc = vf_rendering_make(call, found->row, found->site, found->name, &rendering);
+		rc = vf_rendering_make(call, found->row, found->site, found->name, &version, &rendering);
 	if (rc) {
 		vf_found_drop(call->face, found);
 		return rc;
 	}
-	uint64_t size = vf_spool_size(&rendering->spool);
-	fill(found, rendering, rendering->spool.fd < 0 ? vf_hash_bytes(vf_buf_span(&rendering->spool.buf)) : size);
+	fill(found, rendering, version);
 	return 0;
 }
 
@@ -62,7 +62,7 @@ int vf_computed_open(struct vf_call *call, struct vf_node *node, int flags, stru
 		return vf_fail(&call->err, EPERM, "%s is computed: it can be read only", node->row->path);
 	}
 	if (!rendering) {
-		/* The last reader has closed it since the lookup: made again, and told when that gave another size. */
+		/* That of the lookup, unless it had to go since: then made again, and told when that gave another size. */
 		rc = vf_rendering_get(call, node->row, node->site, node->name, node->version, &rendering);
 		if (rc == 0 && rendering->rc == 0)
 			vf_node_resized(call->face, node, vf_spool_size(&rendering->spool));

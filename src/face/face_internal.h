@@ -163,7 +163,7 @@ struct vf_node {
 	uint64_t ino, version, size, staged_size;
 	int64_t mtime_ns, ctime_ns;
 	int64_t mtime_wish_ns;       /* utimens while being written; 0: none */
-	struct vf_rendering *rendering;
+	struct vf_rendering *rendering;   /* while it has readers */
 	struct vf_scratch *scratch;
 	struct vf_span name;         /* key, file name, ...; in the same piece of memory */
 };
@@ -176,7 +176,7 @@ struct vf_found {
 	uint64_t ino, version, size;
 	int64_t mtime_ns, ctime_ns;
 	bool pending;                /* not there, but perhaps being created */
-	struct vf_rendering *rendering;   /* taken over */
+	struct vf_rendering *rendering;   /* a use of it, until the node has settled */
 	struct vf_scratch *scratch;       /* taken over */
 };
 #define VF_INO_HASHED (1ull << 63)
@@ -276,8 +276,11 @@ void vf_rendering_put(struct vf_rendering *rendering);
 /* Rendered now, or the one of that version; its users one more. Content that cannot be rendered (EINVAL) is a rendering with rc. */
 int vf_rendering_get(struct vf_call *call, const struct vf_row *row, struct vf_site *site, struct vf_span name, uint64_t version,
                      struct vf_rendering **out);
-/* Rendered now, not kept for others. */
-int vf_rendering_make(struct vf_call *call, const struct vf_row *row, struct vf_site *site, struct vf_span name, struct vf_rendering **out);
+/* Rendered now; its bytes are its version, and an equal one that is known is the one. */
+int vf_rendering_make(struct vf_call *call, const struct vf_row *row, struct vf_site *site, struct vf_span name, uint64_t *version,
+                      struct vf_rendering **out);
+/* Lets go what has been idle for long. */
+void vf_renderings_tidy(struct vf_renderings *renderings);
 
 /* ---- handle.c: an open file ---- */
 struct vf_handle_ops {

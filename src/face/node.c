@@ -142,7 +142,6 @@ static struct vf_node *new_node(struct vf_face *face, struct vf_found *found)
 	node->name = vf_span(name, found->name.len);
 	node->row = found->row;
 	node->site = found->site;
-	node->rendering = found->rendering;
 	node->scratch = found->scratch;
 	node->generation = ++face->generation;
 	node->behind = face->all;
@@ -151,7 +150,6 @@ static struct vf_node *new_node(struct vf_face *face, struct vf_found *found)
 	face->all = node;
 	face->nnodes++;
 	found->site = NULL;
-	found->rendering = NULL;
 	found->scratch = NULL;
 	return node;
 }
@@ -180,10 +178,6 @@ static void join(struct vf_node *node, struct vf_found *found)
 		return;
 	node->mtime_ns = found->mtime_ns;
 	node->ctime_ns = found->ctime_ns;
-	if (!node->rendering) {
-		node->rendering = found->rendering;
-		found->rendering = NULL;
-	}
 }
 
 #define REFUSAL_NS 1000000000

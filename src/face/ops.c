@@ -441,6 +441,9 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	struct vf_call call;
 	struct vf_node *node = begin_beside(&call, req, ino, "statfs");
 	struct statvfs st;
+
+	/* Exports that nobody reads any more are to be free space. */
+	vf_renderings_tidy(call.face->renderings);
 	int rc = vf_catalog_statvfs(call.face->catalog, &st, &call.err);
 
 	if (rc) {

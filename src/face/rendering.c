@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Renderings: what a computed file holds, made when its name is looked up, so that its size is exact.
  *
- * The kernel looks a name up for stat and again for open, and forgets the node in between; so a rendering outlives its node for a while.
- * Idle ones are kept up to a number and a size, the newest in any case, for a few seconds. */
+ * The kernel looks a name up for stat and for open, and may remember the node for long; so it is not the node that keeps a rendering, but its
+ * readers, and without any the cache for a few seconds: up to a number and a size, the newest in any case. */
 #include "face_internal.h"
 
 #include <errno.h>
@@ -71,11 +71,11 @@ void vf_renderings_free(struct vf_renderings **renderings)
 
 /* ---- the cache; its lock is held ---- */
 
-static struct vf_rendering **find(struct vf_renderings *all, const struct vf_row *row, uint64_t site_id, struct vf_span name)
+static struct vf_rendering **find(struct vf_renderings *all, const struct vf_row *row, uint64_t site_id, struct vf_span name, uint64_t version)
 {
 	struct vf_rendering **at = &all->first;
 
-	while (*at && ((*at)->row != row || (*at)->site_id != site_id || !vf_span_equal((*at)->name, name)))
+	while (*at && ((*at)->row != row || (*at)->site_id != site_id || (*at)->version != version || !vf_span_equal((*at)->name, name)))
 		at = &(*at)->next;
 	return at;
 }
@@ -122,27 +122,36 @@ static void to_front(struct vf_renderings *all, struct vf_rendering **at)
 	rendering->used_ns = vf_clock_mono_ns();
 }
 
-static struct vf_rendering *begin(struct vf_call *call, const struct vf_row *row, uint64_t site_id, struct vf_span name, uint64_t version)
+/* Into the cache, which becomes a user of it. */
+static int enter(struct vf_renderings *all, struct vf_rendering *r, const struct vf_row *row, uint64_t site_id, struct vf_span name, uint64_t version)
 {
-	struct vf_renderings *all = call->face->renderings;
-	struct vf_rendering *r = vf_rendering_new(call->face);
-	uint8_t *copy = r ? malloc(name.len + 1) : NULL;
+	uint8_t *copy = malloc(name.len + 1);
 
-	if (!copy) {
-		free(r);
-		return NULL;
-	}
+	if (!copy)
+		return -ENOMEM;
 	if (name.len)
 		memcpy(copy, name.data, name.len);
+	copy[name.len] = '\0';
 	r->row = row;
 	r->site_id = site_id;
 	r->name = vf_span(copy, name.len);
 	r->version = version;
-	r->users = 2;       /* the cache and the caller */
+	r->users++;
 	r->cached = true;
 	r->used_ns = vf_clock_mono_ns();
 	r->next = all->first;
 	all->first = r;
+	return 0;
+}
+
+static struct vf_rendering *begin(struct vf_call *call, const struct vf_row *row, uint64_t site_id, struct vf_span name, uint64_t version)
+{
+	struct vf_rendering *r = vf_rendering_new(call->face);
+
+	if (r && enter(call->face->renderings, r, row, site_id, name, version)) {
+		vf_rendering_put(r);
+		return NULL;
+	}
 	return r;
 }
 
@@ -161,17 +170,13 @@ static void finish(struct vf_renderings *all, struct vf_rendering *r, bool keep)
 	pthread_mutex_unlock(&all->lock);
 }
 
-/* The one of that version, finished or being made by another thread; NULL: none, and an outdated one is let go. */
+/* The one of that version, finished or being made by another thread; NULL: none. Outdated ones go as idle ones do. */
 static struct vf_rendering *look(struct vf_renderings *all, const struct vf_row *row, uint64_t site_id, struct vf_span name, uint64_t version)
 {
-	struct vf_rendering **at = find(all, row, site_id, name), *r = *at;
+	struct vf_rendering **at = find(all, row, site_id, name, version), *r = *at;
 
 	if (!r)
 		return NULL;
-	if (r->version != version) {
-		drop(at);
-		return NULL;
-	}
 	r->users++;
 	to_front(all, at);
 	while (!r->finished)
@@ -227,13 +232,42 @@ int vf_rendering_get(struct vf_call *call, const struct vf_row *row, struct vf_s
 	return settle(call, r, out);
 }
 
-int vf_rendering_make(struct vf_call *call, const struct vf_row *row, struct vf_site *site, struct vf_span name, struct vf_rendering **out)
+int vf_rendering_make(struct vf_call *call, const struct vf_row *row, struct vf_site *site, struct vf_span name, uint64_t *version,
+                      struct vf_rendering **out)
 {
+	struct vf_renderings *all = call->face->renderings;
 	struct vf_rendering *r = vf_rendering_new(call->face);
+	uint64_t site_id = site ? site->id : 0;
 
 	if (!r)
 		return vf_oom(&call->err);
 	r->finished = true;
 	render(call, row, site, name, r);
-	return settle(call, r, out);
+	int rc = settle(call, r, &r);
+	if (rc)
+		return rc;
+	*version = r->spool.fd < 0 ? vf_hash_bytes(vf_buf_span(&r->spool.buf)) : vf_spool_size(&r->spool);
+	pthread_mutex_lock(&all->lock);
+	struct vf_rendering **at = find(all, row, site_id, name, *version), *known = *at;
+	if (known && known->finished) {
+		known->users++;
+		to_front(all, at);
+	} else if (known) {
+		known = NULL;   /* being made by an open that found none: this one is as good */
+	} else if (enter(all, r, row, site_id, name, *version)) {
+		rc = vf_oom(&call->err);
+	}
+	drop_idle(all);
+	pthread_mutex_unlock(&all->lock);
+	if (known || rc)
+		vf_rendering_put(r);
+	*out = known ? known : r;
+	return rc;
+}
+
+void vf_renderings_tidy(struct vf_renderings *all)
+{
+	pthread_mutex_lock(&all->lock);
+	drop_idle(all);
+	pthread_mutex_unlock(&all->lock);
 }
