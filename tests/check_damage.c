@@ -255,7 +255,7 @@ static struct tally flip(unsigned flips_max, unsigned seed, enum use use_of)
 	char what[128];
 
 	ck_assert_ptr_nonnull(copy);
-	for (unsigned long round = 0; round < rounds(150); round++) {
+	for (unsigned long round = 0; round < rounds(60); round++) {
 		memcpy(copy, data, size);
 		unsigned flips = 1 + (unsigned)rand_r(&seed) % flips_max;
 		size_t at = 0;
