@@ -840,6 +840,9 @@ static void *stress_search(void *ctx)
 		for (uint32_t i = 0; i < nhits; i++)
 			for (uint32_t k = 0; k < i; k++)
 				ck_assert_uint_ne(hits[i].slot, hits[k].slot);
+		struct vf_graph_counts counts;
+		vf_graph_counts(s->w.graph, &counts);
+		ck_assert_uint_le(counts.slots, STRESS_SLOTS + 1);
 		if (q % 16 == 0)
 			ck_assert_int_eq(vf_graph_scan(s->w.graph, &search, hits, &nhits, NULL, &e), 0);
 	}

@@ -12,7 +12,6 @@
 
 void vf_equal_init(struct vf_equal *equal)
 {
-	*equal = (struct vf_equal){ 0 };
 	pthread_mutex_init(&equal->lock, NULL);
 	/* Nobody outside can make codes that meet in one place. */
 	if (getrandom(&equal->seed, sizeof equal->seed, GRND_NONBLOCK) != sizeof equal->seed)
@@ -86,6 +85,7 @@ static bool make_room(struct vf_graph *g)
 	equal->slots = slots;
 	equal->room = room;
 	equal->used = 0;
+	atomic_store(&equal->bytes, room * sizeof *slots);
 	for (size_t i = 0; i < old_room; i++)
 		if (old[i] < REMOVED)
 			put(g, place_of(g, old[i]), old[i]);
@@ -141,12 +141,4 @@ void vf_equal_replace(struct vf_graph *g, uint32_t slot, uint32_t heir)
 			g->equal.slots[place] = heir == VF_SLOT_NONE ? REMOVED : heir;
 	}
 	pthread_mutex_unlock(&g->equal.lock);
-}
-
-uint64_t vf_equal_bytes(struct vf_graph *g)
-{
-	pthread_mutex_lock(&g->equal.lock);
-	uint64_t bytes = g->equal.room * sizeof *g->equal.slots;
-	pthread_mutex_unlock(&g->equal.lock);
-	return bytes;
 }

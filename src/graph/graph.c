@@ -249,11 +249,9 @@ void vf_graph_counts(const struct vf_graph *graph, struct vf_graph_counts *out)
 		.free = atomic_load(&g->nfree), .slots = atomic_load(&g->slots),
 		.top_level = entry == VF_ENTRY_NONE ? 0 : (uint32_t)(entry >> 32),
 	};
-	out->bytes = vf_equal_bytes(g);
+	out->bytes = atomic_load(&g->equal.bytes) + atomic_load(&g->walker_bytes) + (uint64_t)out->slots * slot_bytes(g);
 	pthread_mutex_lock(&g->small_lock);
-	out->bytes += (uint64_t)out->slots * slot_bytes(g) + (uint64_t)g->upper_used * g->degree * sizeof(vf_link);
-	for (const struct vf_walker *w = g->walkers; w; w = w->next_of_all)
-		out->bytes += sizeof *w + w->slots / 8 + w->slots / 16 + 8 * (2 * (uint64_t)w->pool_room + w->keys_room);
+	out->bytes += (uint64_t)g->upper_used * g->degree * sizeof(vf_link);
 	pthread_mutex_unlock(&g->small_lock);
 }
 

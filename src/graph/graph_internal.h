@@ -70,6 +70,7 @@ struct vf_walker {
 	float fresh_distance[VF_FRESH_MAX];
 	uint64_t *keys;
 	size_t keys_room;
+	uint64_t counted;              /* of its memory in walker_bytes */
 	struct vf_search_stats stats;
 };
 
@@ -80,6 +81,7 @@ struct vf_equal {
 	size_t room, used;             /* room a power of two; used: not empty */
 	uint64_t seed;
 	bool forgotten;                /* the nodes there are must be entered first */
+	_Atomic uint64_t bytes;        /* read without the lock, which may be held for long */
 };
 
 struct vf_graph {
@@ -120,6 +122,7 @@ struct vf_graph {
 
 	_Atomic uint64_t npending, nlinked, ndead, nfree;
 	_Atomic uint32_t wait_cursor;
+	_Atomic uint64_t walker_bytes;
 
 	pthread_mutex_t small_lock;    /* what follows */
 	uint32_t free_slot;
@@ -271,7 +274,6 @@ uint32_t vf_equal_claim(struct vf_graph *g, uint32_t slot);
 void vf_equal_replace(struct vf_graph *g, uint32_t slot, uint32_t heir);
 /* Loading leaves filling the table to the first linker, so that questions need not wait for it. */
 void vf_equal_forget(struct vf_graph *g);
-uint64_t vf_equal_bytes(struct vf_graph *g);
 
 /* ---- tree.c ---- */
 /* VF_SLOT_NONE for the root and for orphans. */

@@ -9,8 +9,24 @@
 
 #include "graph_internal.h"
 
-#define SLOTS_SLACK 4096u
-#define POOL_SLACK  16u     /* inserting moves whole blocks */
+#define SLOTS_SLACK   4096u
+#define KEYS_KEPT_MAX 65536u
+#define POOL_SLACK    16u   /* inserting moves whole blocks */
+
+static uint64_t bytes_of(const struct vf_walker *w)
+{
+	return sizeof *w + w->slots / 8 + w->slots / 16 + 16 * (uint64_t)w->pool_room + 8 * (uint64_t)w->keys_room;
+}
+
+/* Counted apart, since whoever counts may not look into a walker that is in use. */
+static void recount(struct vf_graph *g, struct vf_walker *w)
+{
+	uint64_t bytes = bytes_of(w);
+
+	if (bytes != w->counted)
+		atomic_fetch_add(&g->walker_bytes, bytes - w->counted);
+	w->counted = bytes;
+}
 
 static int more_slots(struct vf_walker *w, uint32_t slots, struct vf_err *err)
 {
@@ -133,8 +149,20 @@ int vf_walker_get(struct vf_graph *g, uint32_t width, struct vf_walker **out, st
 	return rc;
 }
 
+/* What one question for very many needed is not kept. */
+static void trim(struct vf_walker *w)
+{
+	if (w->keys_room <= KEYS_KEPT_MAX)
+		return;
+	free(w->keys);
+	w->keys = NULL;
+	w->keys_room = 0;
+}
+
 void vf_walker_put(struct vf_graph *g, struct vf_walker *w)
 {
+	trim(w);
+	recount(g, w);
 	pthread_mutex_lock(&g->small_lock);
 	w->entered = 0;
 	w->next_idle = g->idle;
