@@ -103,6 +103,8 @@ AVX512_INLINE __m512i widen_tail(__mmask32 m, const uint8_t *p)
 		sum##2 = step(sum##2, row[2], __VA_ARGS__);                                                         \
 		sum##3 = step(sum##3, row[3], __VA_ARGS__);                                                         \
 	} while (0)
+#define SUMS(sum) __m512i sum##0 = _mm512_setzero_si512(), sum##1 = sum##0, sum##2 = sum##0, sum##3 = sum##0
+#define STORE_SUMS(out, sum) _mm_storeu_ps(out, _mm_cvtepi32_ps(sum_four_i32(sum##0, sum##1, sum##2, sum##3)))
 
 AVX512_INLINE __m512i l2sq_step(__m512i sum, const uint8_t *row, size_t i, __m512i a)
 {
@@ -132,8 +134,8 @@ AVX512 static uint32_t l2sq_u8(const uint8_t *a, const uint8_t *b, size_t n)
 
 AVX512_INLINE void l2sq_u8_four(const uint8_t *q, const uint8_t *const row[4], size_t n, float out[4])
 {
-	__m512i sum0 = _mm512_setzero_si512(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
 	size_t i = 0;
+	SUMS(sum);
 
 	for (; i + 32 <= n; i += 32) {
 		__m512i a = widen(q + i);
@@ -144,7 +146,83 @@ AVX512_INLINE void l2sq_u8_four(const uint8_t *q, const uint8_t *const row[4], s
 		__m512i a = widen_tail(m, q + i);
 		FOUR_ROWS(l2sq_tail, sum, row, i, a, m);
 	}
-	_mm_storeu_ps(out, _mm_cvtepi32_ps(sum_four_i32(sum0, sum1, sum2, sum3)));
+	STORE_SUMS(out, sum);
+}
+
+AVX512_INLINE void l2sq_u8_eight(const uint8_t *q, const uint8_t *const row[8], size_t n, float out[8])
+{
+	const uint8_t *const *more = row + 4;
+	size_t i = 0;
+	SUMS(sum);
+	SUMS(top);
+
+	for (; i + 32 <= n; i += 32) {
+		__m512i a = widen(q + i);
+		FOUR_ROWS(l2sq_step, sum, row, i, a);
+		FOUR_ROWS(l2sq_step, top, more, i, a);
+	}
+	if (i < n) {
+		__mmask32 m = tail32(n - i);
+		__m512i a = widen_tail(m, q + i);
+		FOUR_ROWS(l2sq_tail, sum, row, i, a, m);
+		FOUR_ROWS(l2sq_tail, top, more, i, a, m);
+	}
+	STORE_SUMS(out, sum);
+	STORE_SUMS(out + 4, top);
+}
+
+AVX512_INLINE void l2sq_u8_sixteen(const uint8_t *q, const uint8_t *const row[16], size_t n, float out[16])
+{
+	const uint8_t *const *row4 = row + 4, *const *row8 = row + 8, *const *row12 = row + 12;
+	size_t i = 0;
+	SUMS(a);
+	SUMS(b);
+	SUMS(c);
+	SUMS(d);
+
+	for (; i + 32 <= n; i += 32) {
+		__m512i x = widen(q + i);
+		FOUR_ROWS(l2sq_step, a, row, i, x);
+		FOUR_ROWS(l2sq_step, b, row4, i, x);
+		FOUR_ROWS(l2sq_step, c, row8, i, x);
+		FOUR_ROWS(l2sq_step, d, row12, i, x);
+	}
+	if (i < n) {
+		__mmask32 m = tail32(n - i);
+		__m512i x = widen_tail(m, q + i);
+		FOUR_ROWS(l2sq_tail, a, row, i, x, m);
+		FOUR_ROWS(l2sq_tail, b, row4, i, x, m);
+		FOUR_ROWS(l2sq_tail, c, row8, i, x, m);
+		FOUR_ROWS(l2sq_tail, d, row12, i, x, m);
+	}
+	STORE_SUMS(out, a);
+	STORE_SUMS(out + 4, b);
+	STORE_SUMS(out + 8, c);
+	STORE_SUMS(out + 12, d);
+}
+
+/* The more rows go side by side, the more of their lines are on the way at once: sixteen instead of four are 1.3 x on 512, 784 and
+ * 1536 dimensions out of the cache, 1.1 x on 128. */
+AVX512 static void l2sq_u8_gather(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n,
+                                  float *out)
+{
+	const uint8_t *base = rows, *row[16];
+	float sums[16];
+
+	for (size_t i = 0, group; i < count; i += group) {
+		size_t left = count - i;
+		group = left > 12 ? 16 : left > 4 ? 8 : 4;
+		for (size_t k = 0; k < group; k++)
+			row[k] = base + ids[i + (k < left ? k : left - 1)] * stride;
+		if (group == 16)
+			l2sq_u8_sixteen(query, row, n, sums);
+		else if (group == 8)
+			l2sq_u8_eight(query, row, n, sums);
+		else
+			l2sq_u8_four(query, row, n, sums);
+		for (size_t k = 0; k < group && k < left; k++)
+			out[i + k] = sums[k];
+	}
 }
 
 /* The sum of row * (q - 128) as bytes, less that of 128 * (q - 128), which the rows share. */
@@ -236,7 +314,6 @@ AVX512_INLINE void dot_f32_four(const float *q, const float *const row[4], size_
 
 VF_GATHER(l2sq_f32_gather, l2sq_f32_four, float, AVX512)
 VF_GATHER(dot_f32_gather, dot_f32_four, float, AVX512)
-VF_GATHER(l2sq_u8_gather, l2sq_u8_four, uint8_t, AVX512)
 VF_GATHER(dot_u8_gather, dot_u8_four, uint8_t, AVX512)
 VF_EXACT(exact_l2sq, exact_dot, AVX512)
 
