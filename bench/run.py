@@ -48,7 +48,11 @@ class Mount:
         self.point = os.path.join(work, "mnt")
         self.index = os.path.join(self.point, "bench", "bench")
         os.makedirs(self.point)
-        subprocess.run([vecfs, os.path.join(work, "store"), self.point], check=True)
+        self.daemon = subprocess.Popen([vecfs, "-f", os.path.join(work, "store"), self.point])
+        while not os.path.ismount(self.point):
+            if self.daemon.poll() is not None:
+                raise RuntimeError(f"vecfs ended with {self.daemon.returncode}")
+            time.sleep(0.02)
         os.makedirs(self.index)
         with open(os.path.join(data, "metric"), encoding="utf-8") as file:
             metric = file.read().strip()
@@ -70,7 +74,9 @@ class Mount:
             return dict(line.rstrip("\n").split(" ", 1) for line in file)[name]
 
     def end(self):
+        """The last checkpoint is written after the unmount."""
         subprocess.run(["fusermount3", "-u", self.point], check=True)
+        self.daemon.wait()
 
 
 class Unseekable:

@@ -87,6 +87,27 @@ START_TEST(a_gather_agrees_with_one_row_at_a_time_and_is_the_same_at_every_place
 }
 END_TEST
 
+START_TEST(a_query_of_floats_is_measured_against_rows_of_bytes)
+{
+	static const uint32_t ids[] = { 3, 0, 4, 3 };
+	float out[4];
+
+	fill();
+	for (size_t n = 0; n <= N_MAX; n++) {
+		vf_l2sq_mixed_gather(floats_a + n % 7, bytes_b, N_MAX + 3, ids, 4, n, out);
+		for (size_t i = 0; i < 4; i++) {
+			double sum = 0;
+			for (size_t k = 0; k < n; k++) {
+				double d = (double)floats_a[n % 7 + k] - bytes_b[(N_MAX + 3) * ids[i] + k];
+				sum += d * d;
+			}
+			ck_assert_msg(fabs(out[i] - sum) <= 1e-5 * sum, "n %zu: %.9g, in double %.9g", n, (double)out[i], sum);
+		}
+		ck_assert(out[0] == out[3]);
+	}
+}
+END_TEST
+
 START_TEST(sums_in_double_have_the_same_bits_on_every_row)
 {
 	const struct vf_kernels *rows[4];
@@ -169,5 +190,5 @@ END_TEST
 
 CHECK_MAIN("dist",
 	every_row_of_kernels_agrees_with_plain_c, a_gather_agrees_with_one_row_at_a_time_and_is_the_same_at_every_place,
-	sums_in_double_have_the_same_bits_on_every_row, integer_sums_do_not_overflow_at_the_largest_dimension,
+	a_query_of_floats_is_measured_against_rows_of_bytes, sums_in_double_have_the_same_bits_on_every_row, integer_sums_do_not_overflow_at_the_largest_dimension,
 	distances_are_what_the_metrics_say, a_vector_is_at_cosine_distance_0_from_itself_at_every_scale, metrics_have_names_and_aliases)

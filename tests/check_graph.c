@@ -653,6 +653,135 @@ static void expect_same_answers(const struct world *a, const struct world *b)
 	}
 }
 
+/* ---- beyond the codes ---- */
+
+#define FAR 150u   /* fewer than outliers may be */
+
+/* The last FAR vectors lie far beyond the sample that the quantizer was fitted to, in pairs; the queries beside them. */
+static struct world world_of_outliers(enum vf_metric metric)
+{
+	struct world w = world_new(metric, 48, 4000, VF_CODE_U8);
+
+	for (size_t r = w.n - FAR; r < w.n; r++)
+		for (uint32_t i = 0; i < w.dim; i++) {
+			float *x = &w.vectors[r * w.dim + i];
+			if (metric == VF_COSINE)
+				*x = 0.02f * normal() + (i == r % w.dim ? 30 : 0);
+			else
+				*x = r % 2 ? x[-(ptrdiff_t)w.dim] + 0.3f * normal() : (20 + 40 * uniform()) * normal();
+		}
+	for (size_t q = 0; q < w.nqueries; q++)
+		for (uint32_t i = 0; i < w.dim; i++)
+			w.queries[q * w.dim + i] = w.vectors[(w.n - FAR + q) * w.dim + i] + 0.02f * normal();
+	add(&w, 0, w.n);
+	return w;
+}
+
+static uint32_t outliers_of(const struct world *w)
+{
+	struct vf_graph_counts counts;
+
+	vf_graph_counts(w->graph, &counts);
+	return counts.outliers;
+}
+
+START_TEST(vectors_beyond_the_codes_are_found_at_their_true_place)
+{
+	for (size_t m = 0; m < sizeof metrics / sizeof metrics[0]; m++) {
+		/* From so far away the others are nearly equally near, which is hard for a walk. */
+		double least = 0.9;
+		struct world w = world_of_outliers(metrics[m]);
+		ck_assert_uint_ge(outliers_of(&w), FAR * 9 / 10);
+		link_all(&w);
+		audit(&w);
+		expect_recall("scan", recall_of_scan(&w, NULL), 0.99);
+		expect_recall("search", recall(&w, 100, NULL), least);
+		for (uint32_t slot = (uint32_t)w.n - FAR; slot < w.n; slot += 3)
+			remove_slot(&w, slot);
+		audit(&w);
+		ck_assert_uint_le(outliers_of(&w), FAR * 2 / 3);
+		expect_recall("search after removals", recall(&w, 100, NULL), least);
+		ck_ok(vf_graph_sweep(w.graph, &err));
+		audit(&w);
+		expect_recall("search after a sweep", recall(&w, 100, NULL), least);
+		world_free(&w);
+	}
+}
+END_TEST
+
+START_TEST(vectors_beyond_the_codes_come_back_after_loading)
+{
+	struct world w = world_of_outliers(VF_EUCLIDEAN);
+	struct chunks c;
+
+	link_all(&w);
+	dump(&w, &c);
+	struct world again = load(&w, &c);
+	audit(&again);
+	ck_assert_uint_eq(outliers_of(&again), outliers_of(&w));
+	expect_same_answers(&w, &again);
+	vf_graph_free(&again.graph);
+	chunks_free(&c);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(questions_beyond_the_codes_are_measured_truly)
+{
+	struct world w = world_new(VF_EUCLIDEAN, 48, 4000, VF_CODE_U8);
+
+	for (size_t i = 0; i < w.nqueries * w.dim; i++)
+		w.queries[i] = (5 + 20 * uniform()) * normal();
+	add(&w, 0, w.n);
+	expect_recall("scan", recall_of_scan(&w, NULL), 0.99);
+	link_all(&w);
+	expect_recall("search", recall(&w, 200, NULL), 0.97);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(who_asks_for_a_stored_vector_finds_it_at_the_smallest_effort)
+{
+	static const enum vf_metric distances[] = { VF_COSINE, VF_EUCLIDEAN };
+
+	for (size_t m = 0; m < 2; m++) {
+		struct world w = world_new(distances[m], 64, 4000, VF_CODE_U8);
+		add(&w, 0, w.n);
+		link_all(&w);
+		for (uint32_t slot = 0; slot < w.n; slot++) {
+			struct vf_search search = { w.vectors + (size_t)slot * w.dim, 1, 1, NULL };
+			struct vf_hit hit;
+			uint32_t nhits;
+			ck_assert_int_ge(vf_graph_search(w.graph, &search, &hit, &nhits, NULL, &err), 0);
+			ck_assert(nhits == 1 && hit.slot == slot);
+		}
+		world_free(&w);
+	}
+}
+END_TEST
+
+START_TEST(outliers_past_their_number_are_linked_like_others)
+{
+	struct world w = world_new(VF_EUCLIDEAN, 48, 4000, VF_CODE_U8);
+	struct vf_graph_counts counts;
+
+	for (size_t i = 2000 * w.dim; i < w.n * w.dim; i++)
+		w.vectors[i] = (i % w.dim == 0 ? 300 : 3) * normal();
+	for (size_t i = 0; i < w.nqueries * w.dim; i++)
+		w.queries[i] = w.vectors[i];
+	add(&w, 0, w.n);
+	link_all(&w);
+	audit(&w);
+	vf_graph_counts(w.graph, &counts);
+	ck_assert_uint_eq(counts.outliers, counts.outliers_max);
+	ck_assert_uint_eq(counts.linked, w.n);
+	expect_recall("near the others", recall(&w, 100, NULL), 0.95);
+	world_free(&w);
+}
+END_TEST
+
+/* ---- loaded from chunks ---- */
+
 START_TEST(a_graph_loaded_from_its_chunks_answers_the_same)
 {
 	for (int code = VF_CODE_F32; code <= VF_CODE_U8; code++) {
@@ -926,6 +1055,9 @@ CHECK_MAIN("graph",
 	removed_vectors_are_never_returned_and_their_slots_are_used_again, a_whole_cluster_can_be_removed,
 	a_graph_can_be_emptied_and_filled_again, a_filtered_search_finds_what_a_filtered_scan_finds,
 	vectors_of_very_different_length_are_found_under_dot, a_scan_returns_as_many_as_there_are, values_far_above_the_others_keep_the_order,
+	vectors_beyond_the_codes_are_found_at_their_true_place, vectors_beyond_the_codes_come_back_after_loading,
+	questions_beyond_the_codes_are_measured_truly, who_asks_for_a_stored_vector_finds_it_at_the_smallest_effort,
+	outliers_past_their_number_are_linked_like_others,
 	a_graph_loaded_from_its_chunks_answers_the_same, copies_come_back_from_their_chunks,
 	old_chunks_and_missing_ones_are_harmless, damaged_chunks_neither_crash_nor_lose_a_vector,
 	a_quantizer_comes_back_from_its_bytes_and_refuses_others,

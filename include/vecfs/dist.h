@@ -22,6 +22,9 @@ double vf_distance(enum vf_metric metric, const float *a, const float *b, size_t
  * row gives the same bits wherever in `ids` it stands. n counts numbers, not bytes. */
 typedef void vf_gather_fn(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out);
 
+/* Squared distances of a query of floats to rows of bytes: portable, several times slower than bytes against bytes. */
+vf_gather_fn vf_l2sq_mixed_gather;
+
 /* One row an instruction set; every function may be given unaligned pointers and any n.
  * Kernels differ from plain C by rounding only; the integer ones and the exact ones not at all. */
 struct vf_kernels {

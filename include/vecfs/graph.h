@@ -100,7 +100,8 @@ struct vf_search {
 struct vf_search_stats {
 	uint64_t distances;    /* computed */
 	uint64_t hops;         /* nodes expanded */
-	uint64_t scanned;      /* slots compared one by one (pending, or all of a scan) */
+	uint64_t scanned;      /* slots compared one by one (pending, outliers, or all of a scan) */
+	bool beyond_codes;     /* the query has no code: its distances took several times as long */
 };
 
 /* Through the graph, with the pending slots scanned beside it. hits has room for `want`; *nhits of them are filled.
@@ -115,6 +116,7 @@ int vf_graph_scan(struct vf_graph *graph, const struct vf_search *search, struct
 
 struct vf_graph_counts {
 	uint64_t pending, linked, dead, free;
+	uint32_t outliers, outliers_max;   /* of the linked, those beyond the range of codes; when they are as many as may be, fit anew */
 	uint32_t slots;            /* used so far: every slot in use is below it */
 	uint32_t top_level;
 	uint64_t bytes;            /* committed memory */

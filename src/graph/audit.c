@@ -130,6 +130,19 @@ static int reach(struct audit *a, struct vf_err *err)
 	return 0;
 }
 
+/* In the table, which every search reads. */
+static void audit_outlier(struct audit *a, uint32_t slot)
+{
+	const struct vf_outliers *o = &a->graph->outliers;
+	uint32_t count = atomic_load(&o->count), times = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		times += o->slots[i] == slot;
+	if (times != 1)
+		find(a, "linked, but neither in the graph nor once among the outliers", slot, 0, times);
+	a->reached[slot] = 1;
+}
+
 static void audit_slot(struct audit *a, uint32_t slot, struct vf_graph_counts *seen)
 {
 	const struct vf_graph *g = a->graph;
@@ -144,8 +157,8 @@ static void audit_slot(struct audit *a, uint32_t slot, struct vf_graph_counts *s
 		break;
 	case VF_SLOT_LINKED:
 		seen->linked++;
-		if (!(is & (VF_IS_NODE | VF_IS_TWIN)))
-			find(a, "linked, but not in the graph", slot, 0, is);
+		if (vf_slot_is_outlier(is))
+			audit_outlier(a, slot);
 		break;
 	case VF_SLOT_DEAD:
 		seen->dead++;
@@ -162,6 +175,8 @@ static void audit_counts(struct audit *a, const struct vf_graph_counts *seen)
 	struct vf_graph_counts counts;
 
 	vf_graph_counts(a->graph, &counts);
+	if (counts.outliers > counts.linked)
+		find(a, "more outliers than linked slots", 0, 0, counts.outliers);
 	if (counts.pending != seen->pending)
 		find(a, "the count of pending slots is wrong", 0, 0, counts.pending);
 	if (counts.linked != seen->linked)

@@ -231,9 +231,9 @@ static inline uint32_t expand(struct vf_graph *g, struct vf_walker *w, struct vf
 	}
 }
 
-static void measure(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint32_t nfresh)
+static void measure(struct vf_graph *g, struct vf_walker *w, uint32_t nfresh)
 {
-	g->gather(beam->query, g->codes, g->code_stride, w->fresh, nfresh, g->numbers, w->fresh_distance);
+	w->gather(w->aim, g->codes, g->code_stride, w->fresh, nfresh, g->numbers, w->fresh_distance);
 	w->stats.distances += nfresh;
 }
 
@@ -276,7 +276,7 @@ void vf_beam_walk(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam,
 		/* Likely the next ones. */
 		for (uint32_t i = p.cursor; i < p.count && i < p.cursor + 2; i++)
 			prefetch_list(g, p.node[i], beam->level);
-		measure(g, w, beam, nfresh);
+		measure(g, w, nfresh);
 		nfresh = keep_nearer(w, nfresh, p.limit);
 		for (uint32_t i = 0; i < nfresh; i++)
 			offer(g, beam, &p, w->fresh_distance[i], w->fresh[i]);
@@ -294,7 +294,7 @@ void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_be
 	uint32_t node = (uint32_t)entry & VF_LINK_SLOT;
 
 	w->fresh[0] = node;
-	measure(g, w, beam, 1);
+	measure(g, w, 1);
 	*distance = w->fresh_distance[0];
 	for (uint32_t level = (uint32_t)(entry >> 32); level > beam->level; level--)
 		for (bool nearer = true; nearer;) {
@@ -305,7 +305,7 @@ void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_be
 				w->fresh[n] = link & VF_LINK_SLOT;
 				prefetch_code(g, w->fresh[n]);
 			}
-			measure(g, w, beam, n);
+			measure(g, w, n);
 			for (uint32_t i = 0; i < n; i++)
 				if (w->fresh_distance[i] < *distance) {
 					*distance = w->fresh_distance[i];

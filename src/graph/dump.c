@@ -67,7 +67,8 @@ static int dump_codes(const struct vf_graph *g, uint32_t first, uint32_t end, st
 	put_u32(out, VF_CODES_MAGIC);
 	put_u32(out, (uint32_t)g->code_bytes);
 	for (uint32_t slot = first; slot < end; slot++) {
-		if ((vf_slot_is(g, slot) & VF_IS_STATE) == VF_SLOT_FREE)
+		uint8_t is = vf_slot_is(g, slot);
+		if ((is & VF_IS_STATE) == VF_SLOT_FREE || vf_slot_is_outlier(is))
 			continue;
 		put_u32(out, slot - first);
 		put_u64(out, atomic_load_explicit(&g->serial[slot], memory_order_relaxed));

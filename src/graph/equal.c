@@ -24,9 +24,8 @@ void vf_equal_free(struct vf_equal *equal)
 	free(equal->slots);
 }
 
-static uint64_t hash_of(const struct vf_graph *g, uint32_t slot)
+static uint64_t hash_of(const struct vf_graph *g, const uint8_t *code)
 {
-	const uint8_t *code = vf_slot_code(g, slot);
 	uint64_t h = g->equal.seed;
 
 	/* A row is padded to 64 bytes, all alike. */
@@ -39,21 +38,21 @@ static uint64_t hash_of(const struct vf_graph *g, uint32_t slot)
 	return h;
 }
 
-static bool same(const struct vf_graph *g, uint32_t a, uint32_t b)
+static bool has_code(const struct vf_graph *g, uint32_t slot, const uint8_t *code)
 {
-	return a == b || memcmp(vf_slot_code(g, a), vf_slot_code(g, b), g->code_bytes) == 0;
+	return vf_slot_code(g, slot) == code || memcmp(vf_slot_code(g, slot), code, g->code_bytes) == 0;
 }
 
 /* The place of the slot with this code; else one to put it. The table has empty places. */
-static size_t place_of(const struct vf_graph *g, uint32_t slot)
+static size_t place_of(const struct vf_graph *g, const uint8_t *code)
 {
 	const struct vf_equal *equal = &g->equal;
-	size_t place = hash_of(g, slot) & (equal->room - 1), hole = SIZE_MAX;
+	size_t place = hash_of(g, code) & (equal->room - 1), hole = SIZE_MAX;
 
 	for (; equal->slots[place] != EMPTY; place = (place + 1) & (equal->room - 1)) {
 		if (equal->slots[place] == REMOVED)
 			hole = hole == SIZE_MAX ? place : hole;
-		else if (same(g, equal->slots[place], slot))
+		else if (has_code(g, equal->slots[place], code))
 			return place;
 	}
 	return hole == SIZE_MAX ? place : hole;
@@ -88,7 +87,7 @@ static bool make_room(struct vf_graph *g)
 	atomic_store(&equal->bytes, room * sizeof *slots);
 	for (size_t i = 0; i < old_room; i++)
 		if (old[i] < REMOVED)
-			put(g, place_of(g, old[i]), old[i]);
+			put(g, place_of(g, vf_slot_code(g, old[i])), old[i]);
 	free(old);
 	return true;
 }
@@ -98,31 +97,38 @@ static void recall_nodes(struct vf_graph *g)
 {
 	uint32_t slots = atomic_load(&g->slots);
 
-	g->equal.forgotten = false;
 	for (uint32_t slot = 0; slot < slots && make_room(g); slot++)
 		if ((vf_slot_is(g, slot) & (VF_IS_NODE | VF_IS_CONDEMNED)) == VF_IS_NODE) {
-			size_t place = place_of(g, slot);
+			size_t place = place_of(g, vf_slot_code(g, slot));
 			if (g->equal.slots[place] >= REMOVED)
 				put(g, place, slot);
 		}
+	atomic_store(&g->equal.forgotten, false);
+}
+
+void vf_equal_recall(struct vf_graph *g)
+{
+	if (!atomic_load_explicit(&g->equal.forgotten, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&g->equal.lock);
+	if (atomic_load(&g->equal.forgotten))
+		recall_nodes(g);
+	pthread_mutex_unlock(&g->equal.lock);
 }
 
 void vf_equal_forget(struct vf_graph *g)
 {
-	pthread_mutex_lock(&g->equal.lock);
-	g->equal.forgotten = true;
-	pthread_mutex_unlock(&g->equal.lock);
+	atomic_store(&g->equal.forgotten, true);
 }
 
 uint32_t vf_equal_claim(struct vf_graph *g, uint32_t slot)
 {
 	uint32_t found = VF_SLOT_NONE;
 
+	vf_equal_recall(g);
 	pthread_mutex_lock(&g->equal.lock);
-	if (g->equal.forgotten)
-		recall_nodes(g);
 	if (make_room(g)) {
-		size_t place = place_of(g, slot);
+		size_t place = place_of(g, vf_slot_code(g, slot));
 		if (g->equal.slots[place] < REMOVED)
 			found = g->equal.slots[place];
 		else
@@ -132,11 +138,27 @@ uint32_t vf_equal_claim(struct vf_graph *g, uint32_t slot)
 	return found;
 }
 
+uint32_t vf_equal_find(struct vf_graph *g, const uint8_t *code)
+{
+	uint32_t found = VF_SLOT_NONE;
+
+	/* Filling it takes long. */
+	if (atomic_load_explicit(&g->equal.forgotten, memory_order_relaxed))
+		return VF_SLOT_NONE;
+	pthread_mutex_lock(&g->equal.lock);
+	if (g->equal.room) {
+		found = g->equal.slots[place_of(g, code)];
+		found = found < REMOVED ? found : VF_SLOT_NONE;
+	}
+	pthread_mutex_unlock(&g->equal.lock);
+	return found;
+}
+
 void vf_equal_replace(struct vf_graph *g, uint32_t slot, uint32_t heir)
 {
 	pthread_mutex_lock(&g->equal.lock);
 	if (g->equal.room) {
-		size_t place = place_of(g, slot);
+		size_t place = place_of(g, vf_slot_code(g, slot));
 		if (g->equal.slots[place] == slot)
 			g->equal.slots[place] = heir == VF_SLOT_NONE ? REMOVED : heir;
 	}

@@ -163,6 +163,7 @@ static void set_up(struct vf_graph *g, const struct vf_graph_params *params)
 		g->upper_free[l] = VF_SLOT_NONE;
 	g->epoch = 1;
 	vf_equal_init(&g->equal);
+	vf_outliers_init(&g->outliers);
 	pthread_mutex_init(&g->entry_lock, NULL);
 	pthread_mutex_init(&g->sweep_lock, NULL);
 	pthread_mutex_init(&g->small_lock, NULL);
@@ -216,6 +217,7 @@ void vf_graph_free(struct vf_graph **graph)
 	}
 	free_regions(g);
 	vf_equal_free(&g->equal);
+	vf_outliers_free(&g->outliers);
 	pthread_mutex_destroy(&g->entry_lock);
 	pthread_mutex_destroy(&g->sweep_lock);
 	pthread_mutex_destroy(&g->small_lock);
@@ -246,10 +248,10 @@ void vf_graph_counts(const struct vf_graph *graph, struct vf_graph_counts *out)
 
 	*out = (struct vf_graph_counts){
 		.pending = atomic_load(&g->npending), .linked = atomic_load(&g->nlinked), .dead = atomic_load(&g->ndead),
-		.free = atomic_load(&g->nfree), .slots = atomic_load(&g->slots),
+		.free = atomic_load(&g->nfree), .outliers = atomic_load(&g->outliers.count), .outliers_max = vf_outliers_max(g), .slots = atomic_load(&g->slots),
 		.top_level = entry == VF_ENTRY_NONE ? 0 : (uint32_t)(entry >> 32),
 	};
-	out->bytes = atomic_load(&g->equal.bytes) + atomic_load(&g->walker_bytes) + (uint64_t)out->slots * slot_bytes(g);
+	out->bytes = atomic_load(&g->equal.bytes) + atomic_load(&g->walker_bytes) + vf_outliers_bytes(g) + (uint64_t)out->slots * slot_bytes(g);
 	pthread_mutex_lock(&g->small_lock);
 	out->bytes += (uint64_t)g->upper_used * g->degree * sizeof(vf_link);
 	pthread_mutex_unlock(&g->small_lock);

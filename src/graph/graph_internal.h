@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* graph_internal.h - what the files of src/graph/ share: the arrays, the links, the walkers.
  *
- * Files: graph.c (new, free, counts), region.c (memory that never moves), quant.c (float32 -> codes), slots.c (take, add, remove, the
- * pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), search.c, scan.c, select.c
+ * Files: graph.c (new, free, counts), region.c (memory that never moves), quant.c (float32 -> codes), outliers.c (what codes cannot
+ * tell), slots.c (take, add, remove, the pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), search.c, scan.c, select.c
  * (which neighbours), list.c (lists of links), equal.c (copies), link.c (insertion), tree.c (nobody is unreachable), sweep.c, dump.c, load.c, audit.c.
  *
  * Reachability. Pruning a list may take away the last link to a node. So a part of the links on level 0 are the edges of one
@@ -13,7 +13,11 @@
  * Equal vectors. Copies of one vector would fill each other's lists and shut a search in. One of them, the head, is in the
  * graph; the others are its twins, in a chain behind it, and are returned whenever the head is.
  *
- * Order of locks: sweep_lock > entry_lock > a node's lock > small_lock, equal.lock. No two nodes are locked at once. */
+ * Outliers. A vector that reaches beyond the range of the codes would be clamped to another place. It is not linked: its slot is
+ * LINKED at once, neither node nor twin, and its floats lie in a small table that every search compares with. When the table is full the
+ * index fits a new quantizer.
+ *
+ * Order of locks: sweep_lock > entry_lock > a node's lock > small_lock, equal.lock, outliers.lock. No two nodes are locked at once. */
 #ifndef VECFS_GRAPH_INTERNAL_H
 #define VECFS_GRAPH_INTERNAL_H
 
@@ -57,6 +61,10 @@ struct vf_walker {
 	struct vf_walker *next_of_all, *next_idle;
 	uint64_t entered;              /* epoch at vf_walker_get, 0 when idle; under small_lock */
 	uint8_t *code;                 /* of the query */
+	float *units;                  /* the query in units of codes, `numbers` of them; under bytes only */
+	/* What distances are measured from, and how: a code, or units when the query reaches beyond codes. */
+	const void *aim;
+	vf_gather_fn *gather;
 	uint64_t *seen;                /* a bit a slot below `slots` */
 	uint32_t *touched;             /* words of `seen` that are not 0 */
 	uint32_t ntouched, slots;
@@ -80,8 +88,17 @@ struct vf_equal {
 	uint32_t *slots;
 	size_t room, used;             /* room a power of two; used: not empty */
 	uint64_t seed;
-	bool forgotten;                /* the nodes there are must be entered first */
+	atomic_bool forgotten;         /* the nodes there are must be entered first */
 	_Atomic uint64_t bytes;        /* read without the lock, which may be held for long */
+};
+
+/* Vectors beyond the range of the codes, in units of codes; a row's place is that of its slot in `slots`. */
+struct vf_outliers {
+	pthread_rwlock_t lock;         /* the committer writes, searches read */
+	uint32_t *slots;
+	float *rows;
+	uint32_t room;
+	_Atomic uint32_t count;
 };
 
 struct vf_graph {
@@ -119,6 +136,7 @@ struct vf_graph {
 	pthread_mutex_t sweep_lock;
 
 	struct vf_equal equal;
+	struct vf_outliers outliers;
 
 	_Atomic uint64_t npending, nlinked, ndead, nfree;
 	_Atomic uint32_t wait_cursor;
@@ -147,10 +165,29 @@ int vf_graph_reserve(struct vf_graph *g, struct vf_err *err);
 int vf_graph_make_room(struct vf_graph *g, uint32_t slot, struct vf_err *err);
 
 /* ---- quant.c ---- */
-/* `code` has code_stride bytes, 64-byte aligned. */
-void vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code);
-/* The same for a question: under dot it has a scale of its own, since only the order matters. */
-void vf_quant_apply_query(const struct vf_graph *g, const float *vector, uint8_t *code);
+/* `code` has code_stride bytes, 64-byte aligned. False when the vector reaches so far beyond the range of codes that clamping moves
+ * it further than rounding does. */
+bool vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code);
+/* Aims the walker at a question. Under dot it has a scale of its own, since only the order matters. */
+void vf_quant_aim(const struct vf_graph *g, const float *vector, struct vf_walker *w);
+/* A vector, or a question, as the numbers that its code would be without rounding and clamping: `numbers` of them. Under dot they
+ * are counted from 0. */
+void vf_quant_units(const struct vf_graph *g, const float *vector, float *units);
+void vf_quant_query_units(const struct vf_graph *g, const float *vector, float *units);
+
+/* ---- outliers.c ---- */
+void vf_outliers_init(struct vf_outliers *outliers);
+void vf_outliers_free(struct vf_outliers *outliers);
+/* So many are worth comparing with in every search. */
+uint32_t vf_outliers_max(const struct vf_graph *g);
+/* False when the table is full, or there is no memory: the vector is then linked by its clamped code. */
+bool vf_outliers_add(struct vf_graph *g, uint32_t slot, const float *vector);
+void vf_outliers_remove(struct vf_graph *g, uint32_t slot);
+uint64_t vf_outliers_bytes(const struct vf_graph *g);
+static inline bool vf_slot_is_outlier(uint8_t is)
+{
+	return (is & (VF_IS_STATE | VF_IS_NODE | VF_IS_TWIN)) == VF_SLOT_LINKED;
+}
 
 /* ---- slots.c ---- */
 uint32_t vf_slot_claim(struct vf_graph *g);
@@ -212,7 +249,6 @@ void vf_walker_forget(struct vf_walker *walker);
 #define VF_POOL_EXPANDED 0x80000000u
 #define VF_POOL_GUIDE    0x40000000u   /* leads on, is not a result */
 struct vf_beam {
-	const uint8_t *query;          /* code */
 	uint32_t level, width;
 	bool sift;                     /* false: every node is a result */
 	bool hop;                      /* walk over matches only, through the others to theirs */
@@ -224,7 +260,7 @@ struct vf_beam {
 };
 /* The nearest node found going down from the entry to just above `level`. */
 void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint64_t entry, uint32_t *at, float *distance);
-/* Fills the walker's pool, nearest first. */
+/* Fills the walker's pool, nearest to its aim first. */
 void vf_beam_walk(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam, uint32_t at, float distance);
 
 /* ---- list.c ---- */
@@ -270,10 +306,13 @@ void vf_equal_init(struct vf_equal *equal);
 void vf_equal_free(struct vf_equal *equal);
 /* The node with the same code; VF_SLOT_NONE when there is none: from now on it is this slot. */
 uint32_t vf_equal_claim(struct vf_graph *g, uint32_t slot);
+/* The node with this code, code_stride bytes; VF_SLOT_NONE when there is none, or when the table is being filled. */
+uint32_t vf_equal_find(struct vf_graph *g, const uint8_t *code);
 /* Puts another slot with the same code in its place, or nothing (VF_SLOT_NONE). */
 void vf_equal_replace(struct vf_graph *g, uint32_t slot, uint32_t heir);
 /* Loading leaves filling the table to the first linker, so that questions need not wait for it. */
 void vf_equal_forget(struct vf_graph *g);
+void vf_equal_recall(struct vf_graph *g);
 
 /* ---- tree.c ---- */
 /* VF_SLOT_NONE for the root and for orphans. */
@@ -321,9 +360,12 @@ struct vf_best {
 };
 int vf_best_init(struct vf_best *best, struct vf_graph *g, struct vf_walker *w, size_t want, size_t of, struct vf_err *err);
 void vf_best_push(struct vf_best *best, uint64_t key);
-/* Measures against the walker's query, some at a time; flush measures the rest. */
+/* Measures from the walker's aim, some at a time; flush measures the rest. */
 void vf_best_measure(struct vf_best *best, uint32_t slot);
 void vf_best_flush(struct vf_best *best);
+/* ---- outliers.c ---- */
+/* Measures the outliers (of `only`). */
+void vf_best_outliers(struct vf_best *best, const float *query, const struct vf_slot_set *only);
 /* Sorted, each slot once, at most `want`. */
 uint32_t vf_best_hits(struct vf_best *best, uint32_t want, struct vf_hit *hits);
 

@@ -45,10 +45,12 @@ static uint32_t candidates_of(struct vf_graph *g, struct vf_walker *w, const str
 	return n;
 }
 
-static struct vf_beam link_beam(struct vf_graph *g, uint32_t slot, uint32_t width)
+static struct vf_beam link_beam(struct vf_graph *g, struct vf_walker *w, uint32_t slot, uint32_t width)
 {
+	w->aim = vf_slot_code(g, slot);
+	w->gather = g->gather;
 	return (struct vf_beam){
-		.query = vf_slot_code(g, slot), .width = width,
+		.width = width,
 		.sift = atomic_load_explicit(&g->ndead, memory_order_relaxed) > 0, .visits_max = UINT64_MAX,
 	};
 }
@@ -56,7 +58,7 @@ static struct vf_beam link_beam(struct vf_graph *g, uint32_t slot, uint32_t widt
 /* False when there is nobody to link to. */
 static bool make_plan(struct vf_graph *g, struct vf_walker *w, uint64_t entry, struct plan *plan)
 {
-	struct vf_beam beam = link_beam(g, plan->slot, atomic_load_explicit(&g->ef_construction, memory_order_relaxed));
+	struct vf_beam beam = link_beam(g, w, plan->slot, atomic_load_explicit(&g->ef_construction, memory_order_relaxed));
 	uint32_t top = (uint32_t)(entry >> 32), at;
 	float distance;
 
@@ -190,6 +192,7 @@ int vf_graph_link_one(struct vf_graph *g, struct vf_err *err)
 
 	if (rc)
 		return rc;
+	vf_equal_recall(g);
 	/* Claimed after entering, so that a sweep that begins now waits for this link. */
 	uint32_t slot = vf_slot_claim(g);
 	if (slot != VF_SLOT_NONE && (vf_slot_is(g, slot) & VF_IS_STATE) == VF_SLOT_PENDING)
@@ -200,7 +203,7 @@ int vf_graph_link_one(struct vf_graph *g, struct vf_err *err)
 
 void vf_link_more(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 {
-	struct vf_beam beam = link_beam(g, slot, atomic_load_explicit(&g->ef_construction, memory_order_relaxed));
+	struct vf_beam beam = link_beam(g, w, slot, atomic_load_explicit(&g->ef_construction, memory_order_relaxed));
 	uint64_t entry = atomic_load(&g->entry);
 	uint32_t links[VF_M_MAX], at;
 	float distance;

@@ -36,7 +36,7 @@ static bool streams(const struct vf_best *best)
 {
 	const struct vf_graph *g = best->graph;
 
-	return g->quant.code == VF_CODE_U8 && g->code_stride > WIDE_BYTES && best->nids > 0 &&
+	return best->walker->gather == g->gather && g->quant.code == VF_CODE_U8 && g->code_stride > WIDE_BYTES && best->nids > 0 &&
 	       best->ids[best->nids - 1] - best->ids[0] < 2 * VF_BEST_BATCH;
 }
 
@@ -60,7 +60,7 @@ void vf_best_flush(struct vf_best *best)
 	if (streams(best))
 		stream(best, distance);
 	else
-		g->gather(best->walker->code, g->codes, g->code_stride, best->ids, best->nids, g->numbers, distance);
+		best->walker->gather(best->walker->aim, g->codes, g->code_stride, best->ids, best->nids, g->numbers, distance);
 	for (uint32_t i = 0; i < best->nids; i++)
 		vf_best_push(best, vf_key_of(distance[i], best->ids[i]));
 	best->walker->stats.scanned += best->nids;
@@ -102,11 +102,12 @@ uint32_t vf_best_hits(struct vf_best *best, uint32_t want, struct vf_hit *hits)
 	return n;
 }
 
+/* Outliers are live, and measured apart. */
 static bool is_live(const struct vf_graph *g, uint32_t slot)
 {
-	uint8_t state = vf_slot_is(g, slot) & VF_IS_STATE;
+	uint8_t is = vf_slot_is(g, slot), state = is & VF_IS_STATE;
 
-	return state == VF_SLOT_PENDING || state == VF_SLOT_LINKED;
+	return (state == VF_SLOT_PENDING || state == VF_SLOT_LINKED) && !vf_slot_is_outlier(is);
 }
 
 static void scan_all(struct vf_best *best, uint32_t slots)
@@ -139,12 +140,13 @@ int vf_graph_scan(struct vf_graph *g, const struct vf_search *search, struct vf_
 	uint32_t slots = atomic_load(&g->slots);
 	rc = vf_best_init(&best, g, w, search->want, search->only ? search->only->count : slots, err);
 	if (!rc) {
-		vf_quant_apply_query(g, search->query, w->code);
+		vf_quant_aim(g, search->query, w);
 		if (search->only)
 			scan_only(&best, search->only, slots);
 		else
 			scan_all(&best, slots);
 		vf_best_flush(&best);
+		vf_best_outliers(&best, search->query, search->only);
 		*nhits = vf_best_hits(&best, search->want, hits);
 		if (stats)
 			*stats = w->stats;

@@ -9,8 +9,8 @@
 #define HOP_SHARE_MIN 16u
 /* A walk over matches only sees a thinner graph. */
 #define HOP_WIDTH_MIN 100u
-/* The same slot may come from the pending ones, from the walk and, while a sweep replaces a head, from a chain. */
-#define SAME_MAX 3u
+/* The same slot may come from the pending ones, from the copies, from the walk and, while a sweep replaces a head, from a chain. */
+#define SAME_MAX 4u
 /* Matches met may be half of what their share says. */
 #define SHARE_SLACK 2
 
@@ -26,6 +26,23 @@ static void push_chain(struct vf_best *best, const struct vf_slot_set *only, uin
 	for (uint32_t slot = vf_slot_next_twin(g, head); slot != VF_SLOT_NONE; slot = vf_slot_next_twin(g, slot))
 		if (vf_slot_linked_in(g, only, slot))
 			vf_best_push(best, vf_key_of(distance, slot));
+}
+
+/* Who asks for a stored vector finds it, whatever way the walk takes. */
+static void push_copies(struct vf_best *best, const struct vf_slot_set *only)
+{
+	struct vf_graph *g = best->graph;
+	const struct vf_walker *w = best->walker;
+
+	/* Under dot the nearest are not the copies, and a query that reaches beyond codes has none. */
+	if (g->params.metric == VF_DOT || w->aim != w->code)
+		return;
+	uint32_t head = vf_equal_find(g, w->code);
+	if (head == VF_SLOT_NONE)
+		return;
+	if (vf_slot_linked_in(g, only, head))
+		vf_best_push(best, vf_key_of(0, head));
+	push_chain(best, only, head, 0);
 }
 
 /* The pool is sorted: once `want` are taken only as near ones can still matter. */
@@ -79,7 +96,6 @@ static bool walk(struct vf_graph *g, struct vf_walker *w, const struct vf_search
 
 	if (entry == VF_ENTRY_NONE)
 		return true;
-	beam->query = w->code;
 	beam->only = only;
 	beam->sift = only || atomic_load_explicit(&g->ndead, memory_order_relaxed) > 0;
 	beam->hop = hops(search, live);
@@ -107,10 +123,12 @@ static int ask(struct vf_graph *g, struct vf_walker *w, const struct vf_search *
 
 	if (rc)
 		return rc;
-	vf_quant_apply_query(g, search->query, w->code);
+	vf_quant_aim(g, search->query, w);
 	/* Pending first: a slot that a linker finishes meanwhile is then found twice rather than not at all. */
 	vf_slot_each_pending(g, search->only, measure_pending, &best);
 	vf_best_flush(&best);
+	vf_best_outliers(&best, search->query, search->only);
+	push_copies(&best, search->only);
 	if (!walk(g, w, search, live, beam))
 		return 1;
 	push_found(&best, beam, search->want);

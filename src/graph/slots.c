@@ -59,11 +59,17 @@ int vf_graph_add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float
 
 	if (rc)
 		return rc;
-	vf_quant_apply(g, vector, g->codes + slot * g->code_stride);
+	bool tells = vf_quant_apply(g, vector, g->codes + slot * g->code_stride);
 	atomic_store_explicit(&g->serial[slot], serial, memory_order_relaxed);
 	atomic_store_explicit(&g->twin[slot], VF_SLOT_NONE, memory_order_relaxed);
 	g->level[slot] = 0;
 	vf_list_write(g, slot, 0, NULL, 0);
+	if (!tells && vf_outliers_add(g, slot, vector)) {
+		/* Not on disk either: loading finds its code missing, and adds it again. */
+		atomic_store_explicit(&g->state[slot], VF_SLOT_LINKED, memory_order_release);
+		atomic_fetch_add(&g->nlinked, 1);
+		return 0;
+	}
 	atomic_store_explicit(&g->state[slot], VF_SLOT_PENDING, memory_order_release);
 	/* The counts go up before the bits and down after them: who finds a count of 0 has missed nothing. */
 	atomic_fetch_add(&g->npending, 1);
@@ -97,6 +103,8 @@ void vf_graph_remove(struct vf_graph *g, uint32_t slot)
 		vf_slot_settle(g, slot);
 	} else {
 		atomic_fetch_sub(&g->nlinked, 1);
+		if (vf_slot_is_outlier(is))
+			vf_outliers_remove(g, slot);
 	}
 	vf_slot_touch(g, slot, VF_DIRTY_LINKS);
 }

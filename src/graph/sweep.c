@@ -183,6 +183,14 @@ static void repair_all(struct vf_graph *g, struct vf_walker *w)
 	}
 }
 
+/* Who looks for a copy finds no condemned one from here on; those without an heir are still in the table. */
+static void forget_copies(struct vf_graph *g, uint32_t slots)
+{
+	for (uint32_t slot = 0; slot < slots; slot++)
+		if (is_condemned(g, slot))
+			vf_equal_replace(g, slot, VF_SLOT_NONE);
+}
+
 static void free_condemned(struct vf_graph *g, uint32_t slots)
 {
 	for (uint32_t slot = 0; slot < slots; slot++) {
@@ -191,7 +199,6 @@ static void free_condemned(struct vf_graph *g, uint32_t slots)
 			continue;
 		if (is & VF_IS_NODE && g->level[slot] > 0)
 			vf_upper_give(g, g->upper_at[slot], g->level[slot]);
-		vf_equal_replace(g, slot, VF_SLOT_NONE);
 		vf_slot_touch(g, slot, VF_DIRTY_LINKS);
 		atomic_fetch_sub(&g->ndead, 1);
 		vf_slot_free(g, slot);
@@ -213,6 +220,7 @@ static int sweep(struct vf_graph *g, struct vf_err *err)
 	for (uint32_t slot = 0; slot < slots; slot++)
 		if (vf_slot_is(g, slot) & VF_IS_HEAD)
 			settle_chain(g, slot);
+	forget_copies(g, slots);
 	repair_all(g, w);
 	vf_entry_renew(g);
 	vf_tree_adopt_orphans(g, w);

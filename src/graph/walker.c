@@ -88,6 +88,7 @@ int vf_walker_want_keys(struct vf_walker *w, size_t keys, struct vf_err *err)
 void vf_walker_free(struct vf_walker *w)
 {
 	free(w->code);
+	free(w->units);
 	free(w->seen);
 	free(w->touched);
 	free(w->near);
@@ -101,8 +102,12 @@ static struct vf_walker *make(struct vf_graph *g)
 {
 	struct vf_walker *w = calloc(1, sizeof *w);
 
-	if (w && !(w->code = aligned_alloc(64, g->code_stride))) {
-		free(w);
+	if (w) {
+		w->code = aligned_alloc(64, g->code_stride);
+		w->units = malloc(g->numbers * sizeof *w->units);
+	}
+	if (w && (!w->code || !w->units)) {
+		vf_walker_free(w);
 		w = NULL;
 	}
 	return w;

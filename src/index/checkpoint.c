@@ -336,7 +336,7 @@ static void measure(struct vf_index *index)
 	atomic_store(&index->keeper->measured_at, state.counts.linked);
 	if (vf_effort_measure(index, &err) < 0)
 		vf_index_warn(index, "the effort of a search is not measured: %s", err.text);
-	vf_rebuild_when_due(index, state.counts.linked);
+	vf_rebuild_when_due(index, &state.counts);
 	pthread_mutex_unlock(&index->keeper->measuring);
 }
 

@@ -89,7 +89,7 @@ struct measure {
 	unsigned n, most;
 	float *vectors;
 	float *neighbours;         /* two, while a sample is moved */
-	/* Of this thread's time: what scans and beams took, over how many rows and places. */
+	/* Of this thread's time: what scans and beams took, over how many rows and places; of samples that have codes, as questions mostly do. */
 	int64_t scan_ns, beam_ns;
 	uint64_t rows, places;
 };
@@ -167,8 +167,10 @@ static int walk(struct measure *m, struct vf_graph *graph, const struct vf_searc
                 struct vf_err *err)
 {
 	int64_t start = vf_clock_thread_cpu_ns();
-	int rc = vf_graph_search(graph, search, probe->hits, &probe->nhits, NULL, err);
+	int rc = vf_graph_search(graph, search, probe->hits, &probe->nhits, &probe->stats, err);
 
+	if (probe->stats.beyond_codes)
+		return rc;
 	m->beam_ns += vf_clock_thread_cpu_ns() - start;
 	m->places += search->ef;
 	return rc;
@@ -180,6 +182,8 @@ static int scan(struct measure *m, struct vf_graph *graph, const struct vf_searc
 	int64_t start = vf_clock_thread_cpu_ns();
 	int rc = vf_graph_scan(graph, search, probe->hits, &probe->nhits, &probe->stats, err);
 
+	if (probe->stats.beyond_codes)
+		return rc;
 	m->scan_ns += vf_clock_thread_cpu_ns() - start;
 	m->rows += probe->stats.scanned;
 	return rc;

@@ -47,7 +47,7 @@ int vf_checkpoint_other(struct vf_index *index, struct vf_graph *graph, struct v
 /* ---- rebuild.c ---- */
 /* Builds the graph anew when it has become a poor one: in the background, beside the one in use. Called by one linker thread,
  * at rest. */
-void vf_rebuild_when_due(struct vf_index *index, uint64_t linked);
+void vf_rebuild_when_due(struct vf_index *index, const struct vf_graph_counts *counts);
 
 /* ---- checkpoint.c ---- */
 /* A chunk's row: XXH3-64 of what follows, then the graph's bytes. 0, or 1 when the sum does not hold. */

@@ -14,16 +14,17 @@
 /* How far a fresh fit may differ before codes lose too much: a wider step says that values are clipped, a narrower one that
  * resolution is wasted; the mean counts in steps, of 256 that there are. */
 #define STEP_WIDER    1.25
+#define STEP_WIDER_OUTLIERS 1.02   /* when there are too many outliers */
 #define STEP_NARROWER 0.5
 #define MEAN_STEPS    32.0
 
 #define LINKS_A_TURN  16u
 
-static bool has_drifted(const struct vf_quant *used, const struct vf_quant *fresh)
+static bool has_drifted(const struct vf_quant *used, const struct vf_quant *fresh, double wider)
 {
 	if (used->code == VF_CODE_F32)
 		return false;
-	if (fresh->step > STEP_WIDER * used->step || fresh->step < STEP_NARROWER * used->step)
+	if (fresh->step > wider * used->step || fresh->step < STEP_NARROWER * used->step)
 		return true;
 	for (uint32_t i = 0; i < used->dim; i++)
 		if (fabs((double)fresh->mean[i] - used->mean[i]) > MEAN_STEPS * used->step)
@@ -44,22 +45,22 @@ static int fit_fresh(struct vf_index *index, const struct vf_config *config, str
 	return rc;
 }
 
-/* Looked at whenever the graph has doubled since the last look. */
-static bool quantizer_is_poor(struct vf_index *index, const struct vf_config *config, uint64_t linked)
+/* Looked at whenever the graph has doubled since the last look, and at every look when outliers are as many as may be. */
+static bool quantizer_is_poor(struct vf_index *index, const struct vf_config *config, const struct vf_graph_counts *counts)
 {
 	struct vf_quant fresh = { .mean = NULL };
 	struct vf_err err = VF_ERR_INIT;
 	uint64_t at = atomic_load(&index->keeper->fitted_at);
-	bool poor = false;
+	bool poor = false, full = counts->outliers >= counts->outliers_max;
 
-	if (at && linked < 2 * at)
+	if (at && counts->linked < 2 * at && !full)
 		return false;
-	atomic_store(&index->keeper->fitted_at, linked);
+	atomic_store(&index->keeper->fitted_at, counts->linked);
 	if (fit_fresh(index, config, &fresh, &err))
 		return false;
 	pthread_rwlock_rdlock(&index->graph_lock);
 	if (index->graph && vf_graph_quant(index->graph)->dim == fresh.dim)
-		poor = has_drifted(vf_graph_quant(index->graph), &fresh);
+		poor = has_drifted(vf_graph_quant(index->graph), &fresh, full ? STEP_WIDER_OUTLIERS : STEP_WIDER);
 	pthread_rwlock_unlock(&index->graph_lock);
 	vf_quant_free(&fresh);
 	return poor;
@@ -143,14 +144,14 @@ static int rebuild(struct vf_index *index, const struct vf_config *config, struc
 	return rc;
 }
 
-void vf_rebuild_when_due(struct vf_index *index, uint64_t linked)
+void vf_rebuild_when_due(struct vf_index *index, const struct vf_graph_counts *counts)
 {
 	struct vf_settings *settings = vf_settings_hold(index);
 	const struct vf_config *config = &settings->config;
 	struct vf_err err = VF_ERR_INIT;
 
 	if (!index->read_only && !atomic_load(&index->closing) &&
-	    (quantizer_is_poor(index, config, linked) || links_are_poor(index, config, linked)) && rebuild(index, config, &err) < 0)
+	    (quantizer_is_poor(index, config, counts) || links_are_poor(index, config, counts->linked)) && rebuild(index, config, &err) < 0)
 		vf_index_warn(index, "the graph is not built anew: %s", err.text);
 	vf_settings_release(settings);
 }

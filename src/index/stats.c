@@ -106,6 +106,7 @@ static int print(struct vf_index *index, const struct vf_config *config, const s
 	print_loaded(loaded, f->percent);
 	if ((rc = put_line(out, "vectors", f->vectors, err)) || (rc = put_line(out, "pending", f->counts.pending, err)) ||
 	    (rc = put_line(out, "linked", f->counts.linked, err)) || (rc = put_line(out, "dead", f->counts.dead, err)) ||
+	    (rc = put_line(out, "outliers", f->counts.outliers, err)) ||
 	    (rc = print_config(index, config, f, out, err)) ||
 	    (rc = put_line(out, "unlisted_keys", atomic_load(&index->unlisted_keys), err)) ||
 	    (rc = put_line(out, "saved_questions", f->questions, err)) || (rc = put_line(out, "memory_bytes", f->counts.bytes, err)) ||
