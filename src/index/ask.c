@@ -166,6 +166,7 @@ static void plan(struct vf_ask *ask, struct vf_graph *graph)
 
 	if (graph)
 		vf_graph_counts(graph, &counts);
+	ask->slots = counts.slots;
 	*facts = (struct vf_plan_facts){
 		.records = counts.pending + counts.linked, .matched = ask->matched, .filtered = !ask->match.all,
 		.exact = q->exact,
@@ -253,7 +254,7 @@ static int settle(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint64_
 	unsigned width = vf_spread_width(n);
 
 	s.how[0] = (struct vf_settling){ .config = ask->config, .txn = ask->txn, .want = want, .self = ask->self,
-	                                 .dead = ask->dead, .ndead = ask->ndead, .max_distance = max_distance,
+	                                 .places = ask->index->places, .slots = ask->slots, .dead = ask->dead, .ndead = ask->ndead, .max_distance = max_distance,
 	                                 .sigmas = ask->plan.sigmas };
 	int rc = open_twins(ask, &s, &width, err);
 	if (!rc)

@@ -2,7 +2,7 @@
 /* ask_internal.h - a question under way: what the files that answer one share.
  *
  * Files: ask.c (snapshots, attempts), match.c (filter and prefix -> a set of slots), keys.c (keys in order), plan.c (which
- * way), settle.c and rank.c (candidates -> exact order), scan.c (every vector of the snapshot), spread.c (threads), select.c
+ * way), settle.c, places.c and rank.c (candidates -> exact order), scan.c (every vector of the snapshot), spread.c (threads), select.c
  * (no vector), reply.c (the answer's rows), explain.c, near.c, effort.c.
  *
  * The law of snapshots. An answer is what one read transaction holds, and the transaction begins first. The graph is searched
@@ -110,6 +110,8 @@ struct vf_probe {
 struct vf_settling {
 	const struct vf_config *config;
 	struct vf_txn *txn;
+	struct vf_places *places;
+	uint32_t slots;            /* of the graph that was searched */
 	uint64_t want, self;       /* serial to leave out, 0: none */
 	const uint64_t *dead;      /* serials that the graph could not show any more: candidates too */
 	size_t ndead;
@@ -181,6 +183,7 @@ struct vf_ask {
 	uint64_t self;             /* serial of the record asked about, 0: none */
 	float *self_vector;
 	/* the way */
+	uint32_t slots;            /* of the graph */
 	struct vf_plan_facts facts;
 	struct vf_plan plan;
 	bool plan_kept;            /* of an attempt before, widened */

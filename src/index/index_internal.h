@@ -57,6 +57,8 @@ struct vf_index {
 	atomic_uint row_ps, place_ps;      /* measured too: to scan one code, to widen a beam by one place; 0 not measured */
 	atomic_uint effort_ppm[VF_EFFORT_STEPS];   /* recall in parts of a million that each step of effort.c reaches; 0 not measured */
 
+	struct vf_places *places;          /* places.c */
+
 	_Atomic uint64_t unlisted_keys;    /* file name would pass 255 bytes */
 
 	/* The committer's, touched in its turn only. */

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "ask_internal.h"
+#include "places.h"
 
 /* ---- the law of codes ---- */
 
@@ -88,32 +89,70 @@ static bool is_past(const struct vf_probe *probe, const struct residuals *seen, 
 	return isfinite(floor) && floor > limit;
 }
 
+/* Rows that are on their way while one is measured, and how much of each is asked for: the processor follows the rest by itself. */
+#define ROWS_AHEAD     4u
+#define PREFETCH_BYTES 512u
+
 /* This many are read beyond the wanted before the law is trusted. */
 #define READ_BEYOND 4u
 
-/* 0, 1 when it is not in the snapshot. */
-static int read_row(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge, uint64_t serial,
-                    struct vf_shortlist *list, struct vf_kept *kept, struct vf_err *err)
-{
-	struct vf_span row;
-	int rc = vf_vector_of_serial(how->txn, serial, gauge->dim, &row, err);
+/* What the reading of one probe's candidates shares. */
+struct reading {
+	struct vf_probe *probe;
+	const struct vf_settling *how;
+	struct vf_gauge gauge;
+	struct vf_shortlist list;
+	struct vf_places *places;      /* held; NULL: there is no table of this snapshot */
+};
 
-	if (rc)
-		return rc;
-	*kept = (struct vf_kept){ .serial = serial, .row = row.data };
-	kept->line = vf_gauge_line(gauge, row.data, &kept->slack);
-	probe->reranked++;
-	return vf_shortlist_add(list, kept, err);
+static int add_row(struct reading *r, uint64_t serial, const void *row, struct vf_kept *kept, struct vf_err *err)
+{
+	*kept = (struct vf_kept){ .serial = serial, .row = row };
+	kept->line = vf_gauge_line(&r->gauge, row, &kept->slack);
+	r->probe->reranked++;
+	return vf_shortlist_add(&r->list, kept, err);
 }
 
-static int read_dead(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge,
-                     struct vf_shortlist *list, struct vf_err *err)
+/* 0, 1 when it is not in the snapshot. */
+static int read_row(struct reading *r, uint64_t serial, struct vf_kept *kept, struct vf_err *err)
+{
+	struct vf_span row;
+	int rc = vf_vector_of_serial(r->how->txn, serial, r->gauge.dim, &row, err);
+
+	return rc ? rc : add_row(r, serial, row.data, kept, err);
+}
+
+static int read_hit(struct reading *r, const struct vf_hit *hit, struct vf_kept *kept, struct vf_err *err)
+{
+	uint64_t at;
+
+	if (r->places && vf_places_find(r->places, hit->slot, hit->serial, &at))
+		return add_row(r, hit->serial, vf_txn_at(r->how->txn, at), kept, err);
+	int rc = read_row(r, hit->serial, kept, err);
+	if (rc == 0 && r->places)
+		vf_places_note(r->places, hit->slot, hit->serial, vf_txn_place(r->how->txn, vf_span(kept->row, 0)));
+	return rc;
+}
+
+/* Rows lie anywhere in the file: each is asked for before the one ahead of it is measured. */
+static void prefetch_hit(const struct reading *r, uint32_t i)
+{
+	uint64_t at;
+
+	if (!r->places || i >= r->probe->nhits || !vf_places_find(r->places, r->probe->hits[i].slot, r->probe->hits[i].serial, &at))
+		return;
+	const char *row = vf_txn_at(r->how->txn, at);
+	for (size_t k = 0; k < r->gauge.dim * sizeof(float) && k < PREFETCH_BYTES; k += 64)
+		__builtin_prefetch(row + k);
+}
+
+static int read_dead(struct reading *r, struct vf_err *err)
 {
 	struct vf_kept kept;
 	int rc = 0;
 
-	for (size_t i = 0; i < how->ndead && rc >= 0; i++)
-		rc = read_row(probe, how, gauge, how->dead[i], list, &kept, err);
+	for (size_t i = 0; i < r->how->ndead && rc >= 0; i++)
+		rc = read_row(r, r->how->dead[i], &kept, err);
 	return rc < 0 ? rc : 0;
 }
 
@@ -127,23 +166,27 @@ static bool is_read_already(const struct vf_settling *how, uint64_t serial)
 	return false;
 }
 
-static int read_hits(struct vf_probe *probe, const struct vf_settling *how, const struct vf_gauge *gauge,
-                     struct vf_shortlist *list, struct vf_err *err)
+static int read_hits(struct reading *r, struct vf_err *err)
 {
+	const struct vf_settling *how = r->how;
+	struct vf_probe *probe = r->probe;
 	struct residuals seen = { 0 };
 	uint64_t read = how->ndead;
 	struct vf_kept kept;
 
+	for (uint32_t i = 0; i < ROWS_AHEAD; i++)
+		prefetch_hit(r, i);
 	for (uint32_t i = 0; i < probe->nhits; i++) {
 		const struct vf_hit *hit = &probe->hits[i];
+		prefetch_hit(r, i + ROWS_AHEAD);
 		if (is_read_already(how, hit->serial))
 			continue;
 		if (read >= how->want + READ_BEYOND &&
-		    is_past(probe, &seen, hit->distance, how->sigmas, vf_shortlist_limit(list))) {
+		    is_past(probe, &seen, hit->distance, how->sigmas, vf_shortlist_limit(&r->list))) {
 			probe->narrow = false;
 			break;
 		}
-		int rc = read_row(probe, how, gauge, hit->serial, list, &kept, err);
+		int rc = read_hit(r, hit, &kept, err);
 		if (rc < 0)
 			return rc;
 		if (rc) {
@@ -159,20 +202,23 @@ static int read_hits(struct vf_probe *probe, const struct vf_settling *how, cons
 
 int vf_probe_settle(struct vf_probe *probe, const struct vf_settling *how, struct vf_err *err)
 {
-	struct vf_gauge gauge;
-	struct vf_shortlist list;
+	struct reading r = { .probe = probe, .how = how };
 
-	vf_gauge_init(&gauge, how->config, probe->vector);
-	vf_shortlist_init(&list, how->want);
+	vf_gauge_init(&r.gauge, how->config, probe->vector);
+	vf_shortlist_init(&r.list, how->want);
 	probe->lost = 0;
 	probe->missing = false;
 	probe->narrow = true;
 	probe->reranked = 0;
-	int rc = read_dead(probe, how, &gauge, &list, err);
+	if (how->places && vf_places_hold(how->places, vf_txn_snapshot(how->txn), how->slots))
+		r.places = how->places;
+	int rc = read_dead(&r, err);
 	if (!rc)
-		rc = read_hits(probe, how, &gauge, &list, err);
+		rc = read_hits(&r, err);
+	if (r.places)
+		vf_places_release(r.places);
 	if (!rc)
-		rc = vf_shortlist_rank(&list, &gauge, how->txn, how->max_distance, &probe->answer, err);
-	vf_shortlist_free(&list);
+		rc = vf_shortlist_rank(&r.list, &r.gauge, how->txn, how->max_distance, &probe->answer, err);
+	vf_shortlist_free(&r.list);
 	return rc;
 }

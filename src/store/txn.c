@@ -67,6 +67,21 @@ int vf_txn_read(struct vf_store *store, struct vf_txn **out, struct vf_err *err)
 	}
 }
 
+uint64_t vf_txn_snapshot(const struct vf_txn *txn)
+{
+	return mdb_txn_id(txn->mdb);
+}
+
+uint64_t vf_txn_place(const struct vf_txn *txn, struct vf_span row)
+{
+	return (uint64_t)((const uint8_t *)row.data - txn->store->map);
+}
+
+const void *vf_txn_at(const struct vf_txn *txn, uint64_t place)
+{
+	return txn->store->map + place;
+}
+
 /* ---- writing ---- */
 
 int vf_txn_begin_write(struct vf_store *store, struct vf_txn *txn, struct vf_err *err)
