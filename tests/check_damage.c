@@ -1,14 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes changed at random in the file of an index. Nothing that is done with it crashes or hangs, no wrong record is handed out, and the audit
- * either finds the damage or nothing is wrong. Each round runs in a process of its own. */
+/* Bytes changed in the file of an index, at random and where it hurts. Nothing that is done with it crashes, hangs, or takes memory or disk without
+ * a bound, no wrong record is handed out, and the audit either finds the damage or nothing is wrong. Each round runs in a process
+ * of its own. DAMAGE_ROUNDS and DAMAGE_SEED look further. */
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "check.h"
 #include "index_kit.h"
+#include "vecfs/store.h"
 
 #define RECORDS 400
 #define DIM     24
+
+/* Of one round. What a sound one takes is a few MiB, and under the sanitizers ten times that. */
+#define CPU_SECONDS_MAX  60u
+#define MEMORY_KIB_MAX   (256l << 10)
+#define FILE_BYTES_MAX   (4l << 20)
 
 static char dir[64];
 static struct vf_err err = VF_ERR_INIT;
@@ -141,11 +149,17 @@ static void use(struct vf_index *index, bool write)
 	read_records(index);
 }
 
+/* By processor time: a busy machine is no hang. */
+static void limit_time(void)
+{
+	ck_assert_int_eq(setrlimit(RLIMIT_CPU, &(struct rlimit){ CPU_SECONDS_MAX, CPU_SECONDS_MAX }), 0);
+}
+
 static _Noreturn void child(bool write)
 {
 	struct vf_index *index;
 
-	alarm(20);
+	limit_time();
 	/* Damage that is outside of all that is used is harmless. */
 	int64_t findings = vf_index_audit(dir, ignore_finding, NULL, &err);
 	if (kit_open(dir, !write, NULL, &index, &err) == 0) {
@@ -194,7 +208,7 @@ static _Noreturn void repairing_child(void)
 	struct told told = { 0, VF_BUF_INIT };
 	struct vf_index *index;
 
-	alarm(20);
+	limit_time();
 	int64_t lost = vf_index_repair(dir, note_line, &told, &err);
 	if (lost < 0 && err.code != EIO)
 		complain(err.text);
@@ -218,26 +232,37 @@ struct tally { unsigned found, harmless; };
 
 enum use { READ, WRITE, REPAIR };
 
-static void round_with(const uint8_t *data, size_t size, enum use use_of, const char *what, struct tally *tally)
+static void run_child(enum use use_of, const char *what, struct tally *tally)
 {
-	char path[128];
+	struct rusage usage;
 	int status;
 
-	kit_path(path, dir, "lock.mdb");
-	unlink(path);
-	kit_path(path, dir, "data.mdb");
-	ck_assert(kit_write_file(path, data, size));
 	fflush(NULL);
 	pid_t pid = fork();
 	if (pid == 0 && use_of == REPAIR)
 		repairing_child();
 	if (pid == 0)
 		child(use_of == WRITE);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(wait4(pid, &status, 0, &usage), pid);
 	ck_assert_msg(WIFEXITED(status), "%s: signal %d%s", what, WTERMSIG(status), use_of == WRITE ? ", writing" : "");
 	ck_assert_msg(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == FOUND, "%s: status %d", what, WEXITSTATUS(status));
+	ck_assert_msg(usage.ru_maxrss <= MEMORY_KIB_MAX, "%s: took %ld KiB of memory", what, usage.ru_maxrss);
 	tally->found += WEXITSTATUS(status) == FOUND;
 	tally->harmless += WEXITSTATUS(status) == 0;
+}
+
+static void round_with(const uint8_t *data, size_t size, enum use use_of, const char *what, struct tally *tally)
+{
+	char path[128];
+	struct stat st;
+
+	kit_path(path, dir, "lock.mdb");
+	unlink(path);
+	kit_path(path, dir, "data.mdb");
+	ck_assert(kit_write_file(path, data, size));
+	run_child(use_of, what, tally);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_msg(st.st_blocks * 512l <= FILE_BYTES_MAX, "%s: the file has %lld blocks", what, (long long)st.st_blocks);
 }
 
 static unsigned long rounds(unsigned long usual)
@@ -245,6 +270,13 @@ static unsigned long rounds(unsigned long usual)
 	const char *said = getenv("DAMAGE_ROUNDS");
 
 	return said ? strtoul(said, NULL, 10) : usual;
+}
+
+static unsigned seed_of(unsigned usual)
+{
+	const char *said = getenv("DAMAGE_SEED");
+
+	return usual + (said ? 1000 * (unsigned)strtoul(said, NULL, 10) : 0);
 }
 
 static struct tally flip(unsigned flips_max, unsigned seed, enum use use_of)
@@ -255,6 +287,7 @@ static struct tally flip(unsigned flips_max, unsigned seed, enum use use_of)
 	char what[128];
 
 	ck_assert_ptr_nonnull(copy);
+	seed = seed_of(seed);
 	for (unsigned long round = 0; round < rounds(60); round++) {
 		memcpy(copy, data, size);
 		unsigned flips = 1 + (unsigned)rand_r(&seed) % flips_max;
@@ -322,6 +355,98 @@ START_TEST(a_file_cut_short_is_found)
 }
 END_TEST
 
+/* ---- where it hurts ---- */
+
+#define PAGE_BYTES 4096u
+
+/* One byte, alone; used for writing. */
+static void change_byte(uint8_t *data, size_t size, size_t at, uint8_t by, struct tally *tally)
+{
+	char what[128];
+
+	data[at] ^= by;
+	snprintf(what, sizeof what, "%02x changed at %zu of %zu", by, at, size);
+	round_with(data, size, WRITE, what, tally);
+	data[at] ^= by;
+}
+
+/* What LMDB marks pages with while they are in memory: a marked page would be written to in place, or never be written. */
+START_TEST(pages_marked_as_changed_in_memory_are_not_written_to)
+{
+	static const struct { size_t at; uint8_t bit; } marks[] = { { 10, 0x10 }, { 11, 0x40 }, { 11, 0x80 } };
+	struct tally tally = { 0, 0 };
+	size_t size;
+	uint8_t *data = make_index(&size);
+
+	for (size_t page = 2; page < size / PAGE_BYTES; page++)
+		change_byte(data, size, page * PAGE_BYTES + marks[page % 3].at, marks[page % 3].bit, &tally);
+	/* Pages that are free, and the insides of long values, may hold anything. */
+	ck_assert_uint_gt(tally.found, 0);
+	free(data);
+	kit_remove_dir(dir);
+}
+END_TEST
+
+/* By the number of its transaction LMDB chooses a head, and what is free. */
+START_TEST(a_head_with_a_changed_transaction_is_found)
+{
+	struct tally tally = { 0, 0 };
+	size_t size;
+	uint8_t *data = make_index(&size);
+
+	for (size_t i = 0; i < 2 * 8; i++)
+		change_byte(data, size, i / 8 * PAGE_BYTES + 16 + 128 + i % 8, (uint8_t)(1u << i % 8), &tally);
+	ck_assert_uint_eq(tally.found, 2 * 8);
+	free(data);
+	kit_remove_dir(dir);
+}
+END_TEST
+
+/* A row that a sound transaction has put there, as damage puts it: in order, and wrong. */
+static void put_row(enum vf_table table, struct vf_span key, struct vf_span value)
+{
+	struct vf_store *store;
+	struct vf_txn *txn;
+
+	ck_ok(vf_store_open(dir, false, false, &store, &err));
+	ck_ok(vf_txn_write(store, &txn, &err));
+	ck_ok(vf_put(txn, table, key, value, &err));
+	ck_ok(vf_txn_commit(&txn, &err));
+	vf_store_close(&store);
+}
+
+static void use_with_row(enum vf_table table, struct vf_span key, struct vf_span value)
+{
+	struct tally tally = { 0, 0 };
+	size_t size;
+
+	free(make_index(&size));
+	put_row(table, key, value);
+	run_child(READ, "a row too many, read", &tally);
+	run_child(WRITE, "a row too many, written", &tally);
+	ck_assert_uint_eq(tally.found, 2);
+	kit_remove_dir(dir);
+}
+
+START_TEST(a_slot_far_behind_all_others_takes_no_memory)
+{
+	uint64_t slot = 1u << 26, serial = 400;
+
+	use_with_row(VF_T_SLOTS, vf_span(&slot, sizeof slot), vf_span(&serial, sizeof serial));
+}
+END_TEST
+
+START_TEST(a_posting_far_behind_all_others_takes_no_memory)
+{
+	/* Field n is 350, chunk 65535; slot 5 of it. */
+	static const uint8_t key[] = { 1, 'n', 3, 0xc0, 0x75, 0xe0, 0, 0, 0, 0, 0, 0x80, 0, 0xff, 0xff }, row[] = { 1, 5, 0 };
+
+	use_with_row(VF_T_POSTINGS, vf_span(key, sizeof key), vf_span(row, sizeof row));
+}
+END_TEST
+
 CHECK_MAIN("damage", a_changed_byte_is_found_or_harmless, many_changed_bytes_are_found_or_harmless,
            a_damaged_index_that_is_written_to_neither_crashes_nor_hands_out_wrong_records,
-           a_repaired_index_is_sound_and_has_all_that_was_not_told_as_lost, a_file_cut_short_is_found)
+           a_repaired_index_is_sound_and_has_all_that_was_not_told_as_lost, a_file_cut_short_is_found,
+           pages_marked_as_changed_in_memory_are_not_written_to, a_head_with_a_changed_transaction_is_found,
+           a_slot_far_behind_all_others_takes_no_memory, a_posting_far_behind_all_others_takes_no_memory)

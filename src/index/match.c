@@ -69,9 +69,11 @@ static int slots_by_walk(struct vf_txn *txn, struct serials *serials, roaring_bi
 
 	qsort(serials->at, serials->n, sizeof *serials->at, compare_serials);
 	while (!rc && (rc = vf_scan_step(scan, &key, &value, err)) == 0) {
-		uint64_t serial = value.len == 8 ? vf_load_u64(value.data) : 0;
-		if (bsearch(&serial, serials->at, serials->n, sizeof serial, compare_serials))
-			roaring_bitmap_add(out, (uint32_t)vf_load_u64(key.data));
+		uint64_t serial = value.len == 8 ? vf_load_u64(value.data) : 0, slot = vf_load_u64(key.data);
+		if (slot >= VF_SLOTS_MAX)
+			rc = vf_fail(err, EIO, "slot %llu is past the largest, %u", (unsigned long long)slot, VF_SLOTS_MAX - 1);
+		else if (bsearch(&serial, serials->at, serials->n, sizeof serial, compare_serials))
+			roaring_bitmap_add(out, (uint32_t)slot);
 	}
 	vf_scan_close(&scan);
 	return rc < 0 ? rc : 0;

@@ -8,6 +8,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "vecfs/graph.h"
+
 enum form { FORM_LIST = 1, FORM_BITMAP = 2 };
 #define BITMAP_HEAD 6u                 /* form, zero, checksum: the bitmap begins at an even byte */
 
@@ -25,6 +27,9 @@ int vf_posting_name_split(struct vf_span name, struct vf_span *term, uint32_t *c
 		return vf_fail(err, EIO, "a row of postings has a key of %zu bytes", name.len);
 	*term = vf_span(name.data, name.len - 2);
 	*chunk = (uint32_t)name.data[name.len - 2] << 8 | name.data[name.len - 1];
+	/* Sets of slots take memory up to their last. */
+	if (*chunk >= VF_SLOTS_MAX >> 16)
+		return vf_fail(err, EIO, "a row of postings is of chunk %u, the last is %u", *chunk, (VF_SLOTS_MAX >> 16) - 1);
 	return 0;
 }
 

@@ -21,7 +21,9 @@
 #define NO_PAGE        UINT64_MAX
 #define DEPTH_MAX      31u
 
-enum { PAGE_BRANCH = 0x01, PAGE_LEAF = 0x02, PAGE_OVERFLOW = 0x04, PAGE_META = 0x08, PAGE_KINDS = 0x6f };
+/* A page has one of these flags and no other: LMDB takes those of pages in memory off before it writes, and a page that came with them would be
+ * changed where it lies, in a map that cannot be written to. */
+enum { PAGE_BRANCH = 0x01, PAGE_LEAF = 0x02, PAGE_OVERFLOW = 0x04, PAGE_META = 0x08 };
 enum { NODE_BIG = 0x01, NODE_TABLE = 0x02 };
 
 struct tree_head {
@@ -43,7 +45,7 @@ struct pages {
 	const uint8_t *map;
 	size_t size;                       /* of the file */
 	uint32_t page_size;
-	uint64_t last_page;
+	uint64_t last_page, txn_id;
 	uint64_t *used;                    /* a bit a page */
 	void (*report)(void *ctx, const char *text);
 	void *ctx;
@@ -172,7 +174,7 @@ static const uint8_t *check_big(struct walk *w, const uint8_t *at, size_t len)
 		return NULL;
 	/* A value that became shorter keeps the pages that it had. */
 	uint64_t n = load_u32(page + 12);
-	if ((load_u16(page + 10) & PAGE_KINDS) != PAGE_OVERFLOW || n < needed) {
+	if (load_u16(page + 10) != PAGE_OVERFLOW || n < needed) {
 		find_fault(w, "page %llu is not the first of %llu with a long value", (unsigned long long)first, (unsigned long long)needed);
 		return NULL;
 	}
@@ -257,7 +259,7 @@ static void check_page(struct walk *w, uint64_t number, unsigned depth)
 
 	if (!page)
 		return;
-	if ((load_u16(page + 10) & PAGE_KINDS) != (is_leaf ? PAGE_LEAF : PAGE_BRANCH)) {
+	if (load_u16(page + 10) != (is_leaf ? PAGE_LEAF : PAGE_BRANCH)) {
 		find_fault(w, "page %llu has flags %x where a %s should be", (unsigned long long)number, load_u16(page + 10), is_leaf ? "leaf" : "branch");
 		return;
 	}
@@ -318,15 +320,15 @@ static void check_table(struct walk *main, const uint8_t *key, size_t key_len, c
 	check_tree(&w);
 }
 
-/* A row of the list of free pages: their number, then the pages, falling. */
+/* A row of the list of free pages: by the transaction that freed them, their number, then the pages, falling. */
 static void check_free(struct walk *w, const uint8_t *key, size_t key_len, const uint8_t *value, size_t len, unsigned flags)
 {
 	struct pages *p = w->pages;
-	uint64_t n = len >= 8 ? load_u64(value) : 0, last = NO_PAGE;
+	uint64_t n = len >= 8 ? load_u64(value) : 0, last = NO_PAGE, txn_id = key_len == 8 ? load_u64(key) : 0;
 
-	(void)key;
-	(void)key_len;
 	(void)flags;
+	if (txn_id == 0 || txn_id > p->txn_id)
+		find_fault(w, "transaction %llu is not in [1, %llu]", (unsigned long long)txn_id, (unsigned long long)p->txn_id);
 	if (len % 8 || len < 8 || n != len / 8 - 1) {
 		find_fault(w, "a row has %zu bytes for %llu pages", len, (unsigned long long)n);
 		return;
@@ -367,7 +369,7 @@ static int check_meta(const char *dir, unsigned i, const uint8_t *page, const st
 {
 	uint32_t size = meta->free.pad;
 
-	if ((load_u16(page + 10) & PAGE_KINDS) != PAGE_META || load_u64(page) != i || meta->magic != META_MAGIC)
+	if (load_u16(page + 10) != PAGE_META || load_u64(page) != i || meta->magic != META_MAGIC)
 		return fail_meta(dir, i, "is none of LMDB's", err);
 	if (meta->version != META_VERSION)
 		return vf_fail(err, EINVAL, "%s was written by another version of LMDB (%u)", dir, meta->version);
@@ -375,6 +377,9 @@ static int check_meta(const char *dir, unsigned i, const uint8_t *page, const st
 		return fail_meta(dir, i, "says an impossible size of pages", err);
 	if ((meta->free.flags & ~0x4000u) != MDB_INTEGERKEY)
 		return fail_meta(dir, i, "has impossible flags", err);
+	/* The two take turns; before the first change both are of none. */
+	if (meta->txn_id && meta->txn_id % 2 != i)
+		return fail_meta(dir, i, "is of a transaction that does not belong there", err);
 	return 0;
 }
 
@@ -402,6 +407,8 @@ static int read_meta(const char *dir, int fd, struct meta *out, size_t *file_siz
 	if (meta[0].free.pad != meta[1].free.pad)
 		return fail_meta(dir, 1, "has another size of pages than the first", err);
 	*out = meta[meta[0].txn_id < meta[1].txn_id];
+	if (meta[0].txn_id + 1 != meta[1].txn_id && meta[1].txn_id + 1 != meta[0].txn_id && out->txn_id)
+		return fail_meta(dir, 1, "does not follow or precede the other", err);
 	/* A sound file can be short by the pages that one transaction took and gave back, not by more. */
 	if (out->last_page > UINT64_MAX / 65536 || out->last_page * out->free.pad > 2 * *file_size + ((size_t)1 << 30))
 		return fail_meta(dir, meta[0].txn_id < meta[1].txn_id, "says that the file is far larger than it is", err);
@@ -444,6 +451,17 @@ static bool head_is_sound(const char *dir, int fd, unsigned i, off_t at, uint8_t
 	return check_meta(dir, i, page, &meta, &ignored) == 0;
 }
 
+/* The sound head under the other number, as one that is a transaction older. */
+static void write_as(uint8_t *page, uint64_t number)
+{
+	struct meta meta;
+
+	memcpy(&meta, page + PAGE_HEAD, sizeof meta);
+	meta.txn_id -= meta.txn_id > 0;
+	memcpy(page, &number, sizeof number);
+	memcpy(page + PAGE_HEAD, &meta, sizeof meta);
+}
+
 static int mend(const char *dir, int fd, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err)
 {
 	uint8_t pages[2][PAGE_HEAD + sizeof(struct meta)];
@@ -459,7 +477,7 @@ static int mend(const char *dir, int fd, void (*report)(void *ctx, const char *t
 		return 0;
 	uint64_t number = sound0;
 	uint8_t *page = pages[sound0 ? 0 : 1];
-	memcpy(page, &number, sizeof number);
+	write_as(page, number);
 	if (pwrite(fd, page, sizeof pages[0], number ? second : 0) != (ssize_t)sizeof pages[0] || fsync(fd))
 		return vf_fail(err, errno, "cannot write the head page %u of the file in %s: %s", (unsigned)number, dir, strerror(errno));
 	snprintf(text, sizeof text, "the head page %u of the file was damaged; the last change may be lost with it", (unsigned)number);
@@ -500,6 +518,7 @@ static int check_file(struct pages *p, int fd, struct vf_err *err)
 		return rc;
 	p->page_size = meta.free.pad;
 	p->last_page = meta.last_page;
+	p->txn_id = meta.txn_id;
 	p->used = calloc(p->last_page / 64 + 1, sizeof *p->used);
 	if (!p->used)
 		return vf_oom(err);
