@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -82,6 +83,28 @@ static void detach(int ready_fd)
 	close(ready_fd);
 }
 
+/* Whether `path` is `dir` or lies in it; both are real paths. */
+static bool is_in(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && (path[len] == '\0' || path[len] == '/' || dir[len - 1] == '/');
+}
+
+/* A store below its own mount would wait for itself: the daemon opens its files by their names. One that cannot be resolved is left to whoever
+ * mounts to explain. */
+static int check_apart(const char *store, const char *mountpoint, struct vf_err *err)
+{
+	char *real_store = realpath(store, NULL), *real_mount = realpath(mountpoint, NULL);
+	int rc = 0;
+
+	if (real_store && real_mount && (is_in(real_store, real_mount) || is_in(real_mount, real_store)))
+		rc = vf_fail(err, EINVAL, "cannot mount on %s: store and mount point may not lie in each other (the store is %s)", mountpoint, real_store);
+	free(real_store);
+	free(real_mount);
+	return rc;
+}
+
 /* The mount and the threads of the daemon come before and after the sandbox: it holds for the thread that enters it and for those that this one
  * starts. */
 static int mount_and_serve(struct vf_catalog *catalog, const char *mountpoint, const struct vf_mount_options *o, int ready_fd, struct vf_err *err)
@@ -92,9 +115,9 @@ static int mount_and_serve(struct vf_catalog *catalog, const char *mountpoint, c
 		.single_thread = o->single_thread, .debug = o->debug, .kernel_options = o->kernel.len ? (char *)o->kernel.data : NULL,
 	};
 	struct vf_face *face = NULL;
-	int rc = vf_catalog_mounts_at(catalog, mountpoint, err);
+	int rc = check_apart(vf_catalog_path(catalog), mountpoint, err);
 
-	if (rc || (!o->no_sandbox && (rc = vf_unmounter_start(mountpoint, &unmounter, err))))
+	if (rc || (rc = vf_catalog_mounts_at(catalog, mountpoint, err)) || (!o->no_sandbox && (rc = vf_unmounter_start(mountpoint, &unmounter, err))))
 		return rc;
 	if (!o->no_sandbox) {
 		options.unmount = vf_unmounter_unmount;

@@ -6,12 +6,12 @@
 /* Words for mount(8) and systemd in an fstab line, and what is so anyway. */
 static const char *const swallowed[] = {
 	"defaults", "rw", "auto", "noauto", "nofail", "user", "nouser", "users", "owner", "group", "_netdev", "default_permissions",
-	"async", "loud", "silent", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "diratime", "mand", "nomand",
+	"async", "loud", "silent", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "diratime", "nodiratime", "mand", "nomand",
 };
 
 /* Words that the kernel understands. */
 static const char *const for_kernel[] = {
-	"suid", "nosuid", "dev", "nodev", "exec", "noexec", "atime", "noatime", "relatime", "nodiratime", "sync", "dirsync",
+	"suid", "nosuid", "dev", "nodev", "exec", "noexec", "atime", "noatime", "sync", "dirsync",
 };
 
 /* NAME=VALUE words that libfuse understands. */

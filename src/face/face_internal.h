@@ -534,7 +534,7 @@ struct vf_face {
 	struct vf_face_options options;
 	struct fuse_session *session;
 	char *mountpoint;
-	bool mounted;
+	bool mounted, watching;
 
 	pthread_mutex_t lock;        /* nodes, sites, the lists of handles and directories */
 	struct vf_node **chains;

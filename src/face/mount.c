@@ -27,6 +27,8 @@ static void listen_to_fuse(enum fuse_log_level level, const char *fmt, va_list a
 	(void)level;
 	if (used + 1 < sizeof said)
 		vsnprintf(said + used, sizeof said - used, fmt, ap);
+	for (char *end = said + strlen(said); end > said && end[-1] == '\n'; end--)
+		end[-1] = '\0';
 }
 
 static void speak_to_log(enum fuse_log_level level, const char *fmt, va_list ap)
@@ -109,6 +111,16 @@ static int start_session(struct vf_face *face, struct vf_err *err)
 	return rc;
 }
 
+/* Before anybody can know of the mount: a signal from now on ends it, and not the process without it. */
+static int watch_signals(struct vf_face *face, struct vf_err *err)
+{
+	signal(SIGHUP, SIG_IGN);
+	if (fuse_set_signal_handlers(face->session))
+		return vf_fail(err, EINVAL, "cannot watch for signals");
+	face->watching = true;
+	return 0;
+}
+
 static int mount_session(struct vf_face *face, struct vf_err *err)
 {
 	errno = 0;
@@ -117,8 +129,6 @@ static int mount_session(struct vf_face *face, struct vf_err *err)
 		return 0;
 	}
 	int code = errno ? errno : EPERM;
-	for (char *end = said + strlen(said); end > said && end[-1] == '\n'; end--)
-		end[-1] = '\0';
 	return vf_fail(err, code, "cannot mount on %s: %s", face->mountpoint, said[0] ? said : strerror(code));
 }
 
@@ -157,7 +167,8 @@ int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const stru
 	fuse_set_log_func(listen_to_fuse);
 	face->mountpoint = strdup(mountpoint);
 	rc = face->mountpoint ? check_mountpoint(mountpoint, err) : vf_oom(err);
-	(void)(rc || (rc = make_parts(face, err)) || (rc = start_session(face, err)) || (rc = mount_session(face, err)));
+	(void)(rc || (rc = make_parts(face, err)) || (rc = start_session(face, err)) || (rc = watch_signals(face, err)) ||
+	       (rc = mount_session(face, err)));
 	fuse_set_log_func(speak_to_log);
 	if (rc)
 		vf_face_free(&face);
@@ -183,11 +194,8 @@ static int loop(struct vf_face *face)
 
 int vf_face_serve(struct vf_face *face, struct vf_err *err)
 {
-	signal(SIGHUP, SIG_IGN);
-	if (fuse_set_signal_handlers(face->session))
-		return vf_fail(err, EINVAL, "cannot watch for signals");
 	int rc = loop(face);
-	fuse_remove_signal_handlers(face->session);
+
 	/* A positive number is the signal that ended it: not a failure. */
 	return rc < 0 ? vf_fail(err, -rc, "serving %s has ended: %s", face->mountpoint, strerror(-rc)) : 0;
 }
@@ -211,6 +219,8 @@ void vf_face_free(struct vf_face **out)
 		return;
 	if (face->mounted)
 		unmount(face);
+	if (face->watching)
+		fuse_remove_signal_handlers(face->session);
 	vf_removals_free(face);
 	if (face->writers)
 		vf_handles_free(face);
