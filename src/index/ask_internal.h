@@ -180,6 +180,7 @@ struct vf_ask {
 	size_t ndead;
 	uint64_t self;             /* serial of the record asked about, 0: none */
 	float *self_vector;
+	struct vf_span next;       /* of a listing that is cut off: its last key, lent by txn */
 	/* the way */
 	struct vf_plan_facts facts;
 	struct vf_plan plan;
