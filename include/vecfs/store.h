@@ -51,6 +51,8 @@ int vf_store_copy(struct vf_store *store, const char *dir, struct vf_err *err);
 /* ---- reading ---- */
 int vf_txn_read(struct vf_store *store, struct vf_txn **out, struct vf_err *err);
 void vf_txn_end(struct vf_txn **txn);    /* of a read; aborts a write */
+/* Grows from one snapshot of this store to the next while it is open: reads with the same number see the same rows. */
+uint64_t vf_txn_snapshot(const struct vf_txn *txn);
 
 /* 0 found, 1 not there, negative on failure. */
 int vf_get(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span *value, struct vf_err *err);

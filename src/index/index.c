@@ -9,6 +9,7 @@
 #include <syslog.h>
 
 #include "index_internal.h"
+#include "range_cache.h"
 #include "vecfs/log.h"
 
 /* ---- making ---- */
@@ -104,6 +105,7 @@ static void destroy(struct vf_index *index)
 {
 	vf_graph_free(&index->graph);
 	vf_keeper_free(&index->keeper);
+	vf_range_cache_free(&index->ranges);
 	vf_store_close(&index->store);
 	if (index->settings)
 		vf_settings_release(index->settings);
@@ -141,7 +143,7 @@ int vf_index_open(const char *dir, const struct vf_index_options *options, struc
 	*out = NULL;
 	if (!index)
 		return vf_oom(err);
-	if ((rc = vf_keeper_new(&index->keeper, err)) ||
+	if ((rc = vf_keeper_new(&index->keeper, err)) || (rc = vf_range_cache_new(&index->ranges, err)) ||
 	    (rc = vf_store_open(dir, false, options->read_only, &index->store, err)) || (rc = read_meta(index, err))) {
 		vf_wrap(err, "open index %s", options->name ? options->name : dir);
 		destroy(index);

@@ -15,7 +15,7 @@ FIELDS = ["a", "n", "tags", "file.name", "content-type", "two words", "Ünï", "
 NUMBERS = [0, 0.0, -0.0, 1, -1, 1.0, 5, 5.0, 5.5, 2**53 - 1, 2**53, 2**53 + 1, float(2**53), 2**53 + 2, -2**53 - 1, 2**63 - 1, -2**63, float(2**63),
            -float(2**63), 2**62 + 1, float(2**62), 1e300, -1e300, 1.7976931348623157e308, 5e-324, -5e-324, 0.1, 0.30000000000000004, 255, 256,
            65535, 65536, 2**32, 2**31]
-STRINGS = ["", "a", "A", "b", "ab", "abc", "a\x7f", "true", "5", "5.0", "null", "é", "e\u0301", "\U0001f600", "\ue000", "z" * 300, "z" * 300 + "y", "\t",
+STRINGS = ["", "a", "A", "b", "ab", "abc", "a\x7f", "true", "5", "5.0", "null", "é", "e\u0301", "\U0001f600", "\ue000", "z" * 300, "z" * 300 + "y", "z" * 470, "z" * 600, "z" * 600 + "y", "z" * 600 + "\x7f", "z" * 2040, "\t",
            "a b", "$eq", "%", "/x/y"]
 rng = random.Random(SEED)
 
@@ -317,6 +317,35 @@ def run(index):
     return None
 
 
+def long_ranges(index, rounds):
+    """Ranges of thousands of values, asked again after every kind of change: what is kept of them is never stale."""
+    m, values = index.m, {}
+    for i in range(3000):
+        values["r%04d" % i] = i * 7 % 3001
+    m.talk("insert", json.dumps([{"key": k, "data": [1, 0, 0, 0], "metadata": {"serial": v, "text": "t%05d" % v}} for k, v in values.items()]))
+    filters = [({"serial": {"$gte": 500}}, lambda v: v >= 500), ({"serial": {"$gt": 100, "$lt": 2500}}, lambda v: 100 < v < 2500),
+               ({"text": {"$startsWith": "t0"}}, lambda v: True), ({"$or": [{"serial": {"$lt": 1000}}, {"text": {"$gt": "t02000"}}]}, lambda v: v < 1000 or v > 2000)]
+    for i in range(rounds):
+        key = "r%04d" % rng.randrange(3000)
+        if i % 4 == 0:
+            values.pop(key, None)
+            m.talk("delete", json.dumps(key))
+        elif i % 4 == 1 and key in values:
+            values[key] = rng.randrange(3001)
+            m.talk("update", json.dumps({"key": key, "set": {"serial": values[key], "text": "t%05d" % values[key]}}))
+        elif i % 4 == 2:
+            values[key] = rng.randrange(3001)
+            m.write("vectors/%s.msgpack" % key, packed(key, [1, 0, 0, 0], serial=values[key], text="t%05d" % values[key]))
+        condition, good = filters[rng.randrange(4)]
+        expected, got = sum(map(good, values.values())), m.ask({"filter": condition, "topK": 0})["matched"]
+        if expected != got:
+            return i, condition, expected, got
+    m.write("config", "non_filterable = serial\n")
+    m.write("config", "non_filterable =\n")
+    got = m.ask({"filter": filters[0][0], "topK": 0})["matched"]
+    return None if got == sum(map(filters[0][1], values.values())) else ("after non_filterable", got)
+
+
 index = Index(Mount(dimension=DIM))
 equal("random filters select, count, rank and change what a plain reading does (seed %d)" % SEED, run(index), None)
 everything = {"$or": [{"a": {"$exists": True}}, {"a": {"$exists": False}}]}
@@ -328,4 +357,6 @@ equal("a filter that everything meets finds everything", index.m.ask({"filter": 
 index.m.stop()
 done = subprocess.run([VECFS, "check", index.m.store], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 check("vecfs check finds the postings as the records say", done.returncode == 0, done.stdout.decode())
+index.m.start()
+equal("long ranges are right after every change", long_ranges(index, 400), None)
 finish()
