@@ -277,6 +277,12 @@ class Index:
         frequency = [r["count"] for r in rows]
         return (counts, sorted(frequency, reverse=True)), ({(kind(r["value"]), r["value"]): r["count"] for r in rows}, frequency)
 
+    def ask_folded(self, condition):
+        """The filter as it was understood means the same, and is understood as itself."""
+        folded = self.talk("query", {"filter": condition, "topK": 0, "explain": True})["explain"]["filter"]
+        answer = self.talk("query", {"filter": folded, "topK": 10000, "explain": True})
+        return (folded, self.selected(condition)), (answer["explain"]["filter"], [v["key"] for v in answer["vectors"]])
+
     def ask_wrong(self, condition):
         return "EINVAL", self.refusal(spoil(condition))
 
@@ -305,7 +311,7 @@ def run(index):
             if expected != got:
                 return steps, "a change", expected, got
         condition = index.filter()
-        question = rng.choice([index.ask_for] * 5 + [index.ask_near] * 3 + [index.ask_facets] * 2 + [index.ask_wrong, index.ask_hidden])
+        question = rng.choice([index.ask_for] * 5 + [index.ask_near] * 3 + [index.ask_facets] * 2 + [index.ask_folded, index.ask_wrong, index.ask_hidden])
         try:
             expected, got = question(condition)
         except (OSError, ValueError) as e:
