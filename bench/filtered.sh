@@ -9,7 +9,8 @@ build=$1
 shift
 
 say "what is missing"
-install_missing g++ python3 python3-numpy python3-msgpack npm
+command -v npm >/dev/null || install_missing npm
+install_missing g++ python3 python3-numpy python3-msgpack
 
 say "peers"
 mkdir -p "$build/bench"
