@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The README's examples, run as they stand: every ```console block in one shell session, its output compared.
+"""The examples of the README and of vecfs(5), run as they stand: every ```console block of the one, every block under EXAMPLES of the other,
+each document in one shell session, the output compared.
 
 A line "$ command" is run ("> " continues it); the lines behind it are what it prints. "..." in them stands for any text, also of
 several lines. Prints TAP, a test a command that shows its output."""
@@ -14,10 +15,23 @@ import tempfile
 MARK = "=== end of example ==="
 
 
-def commands_of(text):
-    """[(command, expected output)] of all console blocks."""
+def blocks_of_markdown(text):
+    return re.findall(r"^```console\n(.*?)^```", text, re.S | re.M)
+
+
+def blocks_of_manual(text):
+    examples = re.search(r"^\.SH EXAMPLES\n(.*?)^\.SH ", text, re.S | re.M).group(1)
+    blocks = re.findall(r"^\.nf\n(.*?)^\.fi", examples, re.S | re.M)
+    return [block.replace("\\-", "-").replace("\\(aq", "'").replace("\\&", "").replace("\\e", "\\") for block in blocks]
+
+
+DOCUMENTS = [("README.md", blocks_of_markdown), ("man/vecfs.5", blocks_of_manual)]
+
+
+def commands_of(blocks):
+    """[(command, expected output)]"""
     found = []
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.S | re.M):
+    for block in blocks:
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append([line[2:], []])
@@ -47,24 +61,35 @@ def main():
         print("1..0 # SKIP there is no /dev/fuse to write to")
         return 0
     vecfs = os.environ["VECFS"]
-    with open(os.path.join(os.environ.get("SRCDIR", "."), "README.md"), encoding="utf-8") as file:
-        commands = commands_of(file.read())
+    failed = number = 0
+    for name, blocks_of in DOCUMENTS:
+        with open(os.path.join(os.environ.get("SRCDIR", "."), name), encoding="utf-8") as file:
+            commands = commands_of(blocks_of(file.read()))
+        for command, expected, got in run_all(commands, vecfs):
+            number += 1
+            failed += not report(number, name, command, expected, got)
+    print(f"1..{number}")
+    return 1 if failed else 0
+
+
+def run_all(commands, vecfs):
+    """A session of its own: [(command, expected, got)]"""
     directory = tempfile.mkdtemp()
     try:
         outputs = run(commands, directory, vecfs)
     finally:
         subprocess.run(["fusermount3", "-q", "-u", "-z", os.path.join(directory, "mnt")], check=False)
         shutil.rmtree(directory, ignore_errors=True)
-    failed = 0
-    for number, ((command, expected), got) in enumerate(zip(commands, outputs), 1):
-        good = matches(expected, got)
-        failed += not good
-        print(f"{'ok' if good else 'not ok'} {number} - {command.splitlines()[0].replace('#', '')}")
-        if not good:
-            print("".join(f"# expected: {line}\n" for line in expected.splitlines()), end="")
-            print("".join(f"#      got: {line}\n" for line in got.splitlines()), end="")
-    print(f"1..{len(commands)}")
-    return 1 if failed else 0
+    return [(command, expected, got) for (command, expected), got in zip(commands, outputs)]
+
+
+def report(number, name, command, expected, got):
+    good = matches(expected, got)
+    print(f"{'ok' if good else 'not ok'} {number} - {name}: {command.splitlines()[0].replace('#', '')}")
+    if not good:
+        print("".join(f"# expected: {line}\n" for line in expected.splitlines()), end="")
+        print("".join(f"#      got: {line}\n" for line in got.splitlines()), end="")
+    return good
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@
 #define VF_RECORD_FILE_BYTES_MAX (4u << 20)    /* one record as a file, any format */
 #define VF_QUESTION_BYTES_MAX    (64u << 20)
 #define VF_QUESTION_VECTORS_MAX  10000u        /* of queryVectors */
+#define VF_SEGMENTS_MAX          16u           /* of a listing in parts */
 #define VF_VALUE_BYTES_MAX       (64u << 20)   /* one value in a stream: a record, or a {"vectors": [...]} body */
 #define VF_BATCH_BYTES_MAX       (256u << 20)  /* decoded, in one transaction of insert */
 #define VF_FILTER_NODES_MAX      4096u

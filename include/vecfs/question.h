@@ -15,6 +15,8 @@ struct vf_question {
 	struct vf_span *keys; size_t nkeys;/* the records of these keys, in this order, without those that are not there; 0: none */
 	struct vf_filter *filter;          /* NULL: none */
 	struct vf_span prefix, start_after;/* len 0: none */
+	uint32_t segment, segments;        /* of a listing, the part `segment` of so many; segments 0: all of it */
+	bool paged;                        /* said in words of the hosted APIs: an answer that is cut off names the key to go on after */
 	bool has_top_k;
 	uint64_t top_k;
 	bool return_metadata, return_distance, return_data, exact, explain;
@@ -29,7 +31,7 @@ struct vf_question {
 /* Strict: an unknown field, a value of the wrong type, fields that exclude one another (two of queryVector, queryVectors, key, keys;
  * startAfter with a vector; ef with recall; keys with what selects), maxDistance without a vector, a vector of the wrong dimension, not
  * finite, or zero under cosine, a filter that filter.h refuses: EINVAL. A listing may say maxResults for topK and nextToken for
- * startAfter. Lives in the arena, which must outlive it; `value` too. */
+ * startAfter, and segmentCount with segmentIndex for a part of it. Lives in the arena, which must outlive it; `value` too. */
 int vf_question_from_value(const struct vf_value *value, enum vf_format format, const struct vf_config *config, const char *index,
                            struct vf_arena *arena, struct vf_question *out, struct vf_err *err);
 
@@ -48,6 +50,7 @@ struct vf_answer_head {
 	bool exact;
 	const struct vf_answer_facet *facets; size_t nfacets;
 	const struct vf_value *explain;    /* a VF_MAP, or NULL */
+	struct vf_span next;               /* "nextToken"; len 0: none */
 };
 
 /* rows known beforehand; then the rows; then the end with what follows them. For `many`, between begin_many and end_many. Everything

@@ -51,9 +51,10 @@ int vf_store_copy(struct vf_store *store, const char *dir, struct vf_err *err);
 /* ---- reading ---- */
 int vf_txn_read(struct vf_store *store, struct vf_txn **out, struct vf_err *err);
 void vf_txn_end(struct vf_txn **txn);    /* of a read; aborts a write */
-
-/* Two reads with the same number see the same rows at the same places. */
+/* Grows from one snapshot of this store to the next while it is open: reads with the same number see the same rows, at the
+ * same places. */
 uint64_t vf_txn_snapshot(const struct vf_txn *txn);
+
 /* Where a row that a read has found begins, and what lies there in another read of the same snapshot. */
 uint64_t vf_txn_place(const struct vf_txn *txn, struct vf_span row);
 const void *vf_txn_at(const struct vf_txn *txn, uint64_t place);

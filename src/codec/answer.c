@@ -48,7 +48,7 @@ int vf_answer_begin(struct vf_answer *a, const struct vf_question *q, struct vf_
 	if (!q->many)
 		begin(a, q, spool);
 	/* vectors, matched, exact; and what is there only sometimes. */
-	vf_emit_map(&a->emitter, 3u + head->has_metric + (head->nfacets > 0) + (head->explain != NULL));
+	vf_emit_map(&a->emitter, 3u + head->has_metric + (head->next.len > 0) + (head->nfacets > 0) + (head->explain != NULL));
 	vf_emit_name(&a->emitter, "vectors");
 	vf_emit_list(&a->emitter, (uint32_t)rows);
 	return settle(a, err);
@@ -140,6 +140,10 @@ int vf_answer_end(struct vf_answer *a, const struct vf_answer_head *head, struct
 	vf_emit_int(e, (int64_t)head->matched);
 	vf_emit_name(e, "exact");
 	vf_emit_bool(e, head->exact);
+	if (head->next.len) {
+		vf_emit_name(e, "nextToken");
+		vf_emit_string(e, head->next);
+	}
 	if (head->nfacets && (rc = emit_facets(a, head, err)))
 		return rc;
 	if (head->explain) {

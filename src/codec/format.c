@@ -12,7 +12,8 @@ bool vf_format_guess(struct vf_span bytes, enum vf_format *out)
 		uint8_t c = bytes.data[i];
 		if (is_json_space(c))
 			continue;
-		*out = c == '{' || c == '[' || c == '"' ? VF_JSON : VF_MSGPACK;
+		/* A request, a record or a key is never a small number: in msgpack that would be a printable byte. */
+		*out = c > ' ' && c < 0x7f ? VF_JSON : VF_MSGPACK;
 		return true;
 	}
 	return false;

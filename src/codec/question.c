@@ -159,6 +159,8 @@ static int check_facet(const struct vf_question *q, uint32_t i, const struct vf_
 {
 	struct vf_field_rule rule = vf_config_rule(config);
 
+	if (q->facets[i].len && memchr(q->facets[i].data, 0, q->facets[i].len))
+		return vf_fail(err, EINVAL, "facets[%u] holds a NUL byte, which no name of a field has", i);
 	if (!rule.filterable(rule.ctx, q->facets[i]))
 		return vf_fail(err, EINVAL, "facets[%u]: field '%.*s' is non_filterable in this index", i, VF_SPAN_ARG(q->facets[i]));
 	for (uint32_t k = 0; k < i; k++)
@@ -193,11 +195,36 @@ static int take_start(struct vf_decoding *d, const struct vf_field *field, const
 	return vf_field_string(d, field, value, err);
 }
 
+static int take_segments(struct vf_decoding *d, const struct vf_field *field, const struct vf_value *value, struct vf_err *err)
+{
+	bool is_count = strcmp(field->name, "segmentCount") == 0;
+	int64_t least = is_count, most = is_count ? VF_SEGMENTS_MAX : VF_SEGMENTS_MAX - 1;
+
+	if (value->kind != VF_INT)
+		return vf_kind_refuse(value, field->name, "a whole number", err);
+	if (value->integer < least || value->integer > most)
+		return vf_fail(err, EINVAL, "%s is %lld; it must be %lld to %lld", field->name, (long long)value->integer, (long long)least,
+		               (long long)most);
+	*(uint32_t *)((char *)d->out + field->at) = (uint32_t)value->integer;
+	return 0;
+}
+
 /* ---- the whole ---- */
 
 static int excludes(const char *a, bool has_a, const char *b, bool has_b, struct vf_err *err)
 {
 	return has_a && has_b ? vf_fail(err, EINVAL, "%s and %s exclude one another", a, b) : 0;
+}
+
+static int check_segments(const struct vf_question *q, const struct vf_value *value, struct vf_err *err)
+{
+	bool has_index = vf_value_find(value, "segmentIndex");
+
+	if (has_index != (q->segments > 0))
+		return vf_fail(err, EINVAL, "segmentCount and segmentIndex need one another");
+	if (has_index && q->segment >= q->segments)
+		return vf_fail(err, EINVAL, "segmentIndex is %u; of %u segments the last is %u", q->segment, q->segments, q->segments - 1);
+	return 0;
 }
 
 static int check_whole(const struct vf_question *q, const struct vf_value *value, struct vf_err *err)
@@ -209,10 +236,12 @@ static int check_whole(const struct vf_question *q, const struct vf_value *value
 	if ((rc = excludes("startAfter", vf_value_find(value, "startAfter"), near, by_distance, err)) ||
 	    (rc = excludes("nextToken", vf_value_find(value, "nextToken"), near, by_distance, err)) ||
 	    (rc = excludes("maxResults", vf_value_find(value, "maxResults"), near, by_distance, err)) ||
+	    (rc = excludes("segmentCount", q->segments, near, by_distance, err)) || (rc = check_segments(q, value, err)) ||
 	    (rc = excludes("ef", q->ef, "recall", q->recall > 0, err)) ||
 	    (rc = excludes("keys", by_keys, "filter", q->filter, err)) ||
 	    (rc = excludes("keys", by_keys, "prefix", q->prefix.len, err)) ||
 	    (rc = excludes("keys", by_keys, "startAfter", q->start_after.len, err)) ||
+	    (rc = excludes("keys", by_keys, "segmentCount", q->segments, err)) ||
 	    (rc = excludes("keys", by_keys, "topK", q->has_top_k, err)) ||
 	    (rc = excludes("keys", by_keys, "facets", q->nfacets, err)))
 		return rc;
@@ -244,11 +273,15 @@ int vf_question_from_value(const struct vf_value *value, enum vf_format format, 
 		{ "explain", vf_field_bool, offsetof(struct vf_question, explain) },
 		{ "maxResults", take_top_k, 0 },
 		{ "nextToken", take_start, offsetof(struct vf_question, start_after) },
+		{ "segmentCount", take_segments, offsetof(struct vf_question, segments) },
+		{ "segmentIndex", take_segments, offsetof(struct vf_question, segment) },
 		VF_TARGET_FIELDS(struct vf_question),
 	};
 	struct vf_decoding d = { .config = config, .index = index, .arena = arena, .out = out };
 
 	*out = (struct vf_question){ .format = format };
 	int rc = vf_fields_decode(value, "a question", fields, sizeof fields / sizeof fields[0], &d, err);
+	out->paged = vf_value_find(value, "maxResults") || vf_value_find(value, "nextToken") || out->segments || out->target.bucket.len ||
+	             out->target.index.len;
 	return rc ? rc : check_whole(out, value, err);
 }

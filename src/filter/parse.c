@@ -295,11 +295,13 @@ static int parse_logical(struct parser *p, const struct vf_entry *entry, const s
 	             VF_SPAN_ARG(entry->name));
 }
 
-static int parse_field(struct parser *p, const struct vf_entry *entry, const struct place *place,
+static int parse_field(struct parser *p, const struct vf_entry *entry, const struct place *place, const struct place *up,
                        const struct vf_filter **out, struct vf_err *err)
 {
 	const struct vf_value *value = &entry->value;
 
+	if (entry->name.len && memchr(entry->name.data, 0, entry->name.len))
+		return wrong(up, err, "a name holds a NUL byte, which no name of a field has");
 	if (p->rule && !p->rule->filterable(p->rule->ctx, entry->name))
 		return wrong(place, err, "this field is in non_filterable: it is stored, but cannot be filtered by");
 	if (value->kind == VF_MAP)
@@ -320,7 +322,7 @@ static int parse_entry(struct parser *p, const struct vf_entry *entry, const str
 		return rc;
 	if (entry->name.len && entry->name.data[0] == '$')
 		return parse_logical(p, entry, &place, up, out, err);
-	return parse_field(p, entry, &place, out, err);
+	return parse_field(p, entry, &place, up, out, err);
 }
 
 static int parse_filter(struct parser *p, const struct vf_value *value, const struct place *place,

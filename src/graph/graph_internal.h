@@ -253,10 +253,12 @@ struct vf_beam {
 	bool sift;                     /* false: every node is a result */
 	bool hop;                      /* walk over matches only, through the others to theirs */
 	const struct vf_slot_set *only;
+	double share;                  /* of the live slots, how many `only` has */
 	uint64_t visits_max;           /* distances after which it gives up */
 	uint32_t found;                /* out: entries of the pool */
 	bool gave_up;                  /* out */
 	uint64_t looked, matched;      /* out, of a walk that sifts: nodes tested, and those that are results */
+	bool judged;                   /* the first of them were enough to say whether matches lie here */
 };
 /* The nearest node found going down from the entry to just above `level`. */
 void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint64_t entry, uint32_t *at, float *distance);

@@ -11,8 +11,6 @@
 #define HOP_WIDTH_MIN 100u
 /* The same slot may come from the pending ones, from the copies, from the walk and, while a sweep replaces a head, from a chain. */
 #define SAME_MAX 4u
-/* Matches met may be half of what their share says. */
-#define SHARE_SLACK 2
 
 static void measure_pending(void *ctx, uint32_t slot)
 {
@@ -67,13 +65,6 @@ static void push_found(struct vf_best *best, const struct vf_beam *beam, uint32_
 	}
 }
 
-/* Matches that lie apart from where the query leads (another cluster; under dot the short vectors) are met far less often than their share.
- * The nodes that lead to them may have been crowded out of the pool then, so only a scan is sure of the nearest. */
-static bool is_off_the_matches(const struct vf_beam *beam, uint64_t live)
-{
-	return beam->only && (double)beam->matched * (double)live * SHARE_SLACK < (double)beam->looked * (double)beam->only->count;
-}
-
 /* Few enough matches that a walk goes over them only. */
 static bool hops(const struct vf_search *search, uint64_t live)
 {
@@ -99,10 +90,11 @@ static bool walk(struct vf_graph *g, struct vf_walker *w, const struct vf_search
 	beam->only = only;
 	beam->sift = only || atomic_load_explicit(&g->ndead, memory_order_relaxed) > 0;
 	beam->hop = hops(search, live);
+	beam->share = only ? (double)only->count / (double)live : 1;
 	beam->visits_max = only ? only->count : UINT64_MAX;
 	vf_beam_descend(g, w, beam, entry, &at, &distance);
 	vf_beam_walk(g, w, beam, at, distance);
-	return !beam->gave_up && !is_off_the_matches(beam, live);
+	return !beam->gave_up;
 }
 
 static uint32_t width_of(const struct vf_search *search, uint64_t live)

@@ -97,7 +97,7 @@ static int begin_snapshot(struct vf_ask *ask, struct vf_err *err)
 static int fill_snapshot(struct vf_ask *ask, struct vf_err *err)
 {
 	int64_t start = now_ns(ask);
-	int rc = vf_match_make(ask->question, ask->txn, &ask->match, err);
+	int rc = vf_match_make(ask->index, ask->question, ask->txn, &ask->match, err);
 
 	if (rc || (ask->question->key.len && (rc = find_self(ask, err))))
 		return rc;

@@ -38,7 +38,7 @@ struct vf_match {
 	uint32_t left_out;         /* VF_SLOT_NONE: none */
 };
 /* What filter and prefix select in the transaction. */
-int vf_match_make(const struct vf_question *question, struct vf_txn *txn, struct vf_match *out, struct vf_err *err);
+int vf_match_make(struct vf_index *index, const struct vf_question *question, struct vf_txn *txn, struct vf_match *out, struct vf_err *err);
 /* Takes one slot out, when it is in. */
 void vf_match_leave_out(struct vf_match *match, uint32_t slot);
 /* The serials behind the slots, ascending; of a match that is not `all`. */
@@ -182,6 +182,7 @@ struct vf_ask {
 	size_t ndead;
 	uint64_t self;             /* serial of the record asked about, 0: none */
 	float *self_vector;
+	struct vf_span next;       /* of a listing that is cut off: its last key, lent by txn */
 	/* the way */
 	uint32_t slots;            /* of the graph */
 	struct vf_plan_facts facts;

@@ -10,6 +10,7 @@
 
 #include "index_internal.h"
 #include "places.h"
+#include "range_cache.h"
 #include "vecfs/log.h"
 
 /* ---- making ---- */
@@ -106,6 +107,7 @@ static void destroy(struct vf_index *index)
 	vf_graph_free(&index->graph);
 	vf_keeper_free(&index->keeper);
 	vf_places_free(&index->places);
+	vf_range_cache_free(&index->ranges);
 	vf_store_close(&index->store);
 	if (index->settings)
 		vf_settings_release(index->settings);
@@ -144,6 +146,7 @@ int vf_index_open(const char *dir, const struct vf_index_options *options, struc
 	if (!index)
 		return vf_oom(err);
 	if ((rc = vf_keeper_new(&index->keeper, err)) || (rc = vf_places_new(&index->places, err)) ||
+	    (rc = vf_range_cache_new(&index->ranges, err)) ||
 	    (rc = vf_store_open(dir, false, options->read_only, &index->store, err)) || (rc = read_meta(index, err))) {
 		vf_wrap(err, "open index %s", options->name ? options->name : dir);
 		destroy(index);

@@ -3,7 +3,7 @@
  *
  * Files: index.c (open, close, names, version), settings.c (config), rows.c (rows <-> bytes); writing: batch.c (prepare), change.c
  * (the steps), commit.c (a change from its turn to its end), postings.c, posting_row.c, posting_reader.c (filter terms <-> roaring
- * containers), saved.c; reading: read.c (get, stat, list), export.c, and the answering of questions, whose files ask_internal.h
+ * containers), range_cache.c (long ranges of them kept), saved.c; reading: read.c (get, stat, list), export.c, and the answering of questions, whose files ask_internal.h
  * lists; the graph: memory.c (load, grow, swap), fit.c (the quantizer), checkpoint.c, rebuild.c, linkers.c (threads); looking after
  * it: stats.c, audit.c, compact.c.
  *
@@ -36,6 +36,8 @@ struct vf_index {
 	pthread_mutex_t small_lock;        /* bucket, name, settings (the pointer), and other small things */
 	char *bucket, *name;
 	struct vf_settings *settings;
+
+	struct vf_range_cache *ranges;
 
 	_Atomic uint64_t version;
 	/* Serials that were given and are no more, counted once the graph was told. A transaction has the same count (vf_deaths_of); what it
@@ -164,7 +166,12 @@ size_t vf_postings_change_bytes(const struct vf_postings_change *change);
 /* Writes what was gathered (sorted; later changes of the same pair win) and empties it. */
 int vf_postings_write(struct vf_postings_change *change, struct vf_txn *txn, struct vf_err *err);
 /* What filter.h asks for, over one transaction. The source lives as long as the struct. */
-struct vf_postings_reader { struct vf_txn *txn; struct vf_posting_source source; };
+struct vf_range_cache;
+struct vf_postings_reader {
+	struct vf_txn *txn;
+	struct vf_posting_source source;
+	struct vf_range_cache *cache;      /* of a read: NULL, or what keeps long ranges */
+};
 void vf_postings_reader_init(struct vf_postings_reader *reader, struct vf_txn *txn);
 
 /* ---- memory.c ---- */

@@ -92,11 +92,13 @@ static int prefix_slots(struct vf_txn *txn, struct vf_span prefix, roaring_bitma
 	return rc;
 }
 
-static int filter_slots(const struct vf_filter *filter, struct vf_txn *txn, vf_bitmap **out, struct vf_err *err)
+static int filter_slots(struct vf_range_cache *cache, const struct vf_filter *filter, struct vf_txn *txn, vf_bitmap **out,
+                        struct vf_err *err)
 {
 	struct vf_postings_reader reader;
 
 	vf_postings_reader_init(&reader, txn);
+	reader.cache = cache;
 	return vf_filter_eval(filter, &reader.source, out, err);
 }
 
@@ -117,7 +119,8 @@ static int narrow_to_prefix(struct vf_match *match, const struct vf_question *qu
 	return rc;
 }
 
-int vf_match_make(const struct vf_question *question, struct vf_txn *txn, struct vf_match *out, struct vf_err *err)
+int vf_match_make(struct vf_index *index, const struct vf_question *question, struct vf_txn *txn, struct vf_match *out,
+                  struct vf_err *err)
 {
 	int rc = 0;
 
@@ -125,7 +128,7 @@ int vf_match_make(const struct vf_question *question, struct vf_txn *txn, struct
 	if (out->all)
 		return vf_count(txn, VF_T_KEYS, &out->count, err);
 	if (question->filter)
-		rc = filter_slots(question->filter, txn, &out->bitmap, err);
+		rc = filter_slots(index->ranges, question->filter, txn, &out->bitmap, err);
 	if (!rc && question->prefix.len)
 		rc = narrow_to_prefix(out, question, txn, err);
 	if (!rc)
@@ -184,7 +187,7 @@ int vf_match_serials(const struct vf_match *match, struct vf_txn *txn, uint64_t 
 int vf_match_bitmap(struct vf_match *match, struct vf_txn *txn, vf_bitmap **out, struct vf_err *err)
 {
 	if (!match->bitmap) {
-		int rc = filter_slots(NULL, txn, &match->bitmap, err);
+		int rc = filter_slots(NULL, NULL, txn, &match->bitmap, err);
 		if (rc)
 			return rc;
 		roaring_bitmap_remove(match->bitmap, match->left_out);

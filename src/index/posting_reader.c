@@ -5,6 +5,7 @@
 
 #include "index_internal.h"
 #include "posting_row.h"
+#include "range_cache.h"
 #include "vecfs/record.h"
 
 /* Slots of short rows come in the order of values, any slot after any other, and a bitmap would make room for each among those it has.
@@ -124,33 +125,57 @@ static int step(struct vf_scan *scan, struct vf_span to, struct vf_span *term, u
 	return vf_posting_name_split(name, term, chunk, err);
 }
 
-static int read_rows(struct pile *pile, struct vf_scan *scan, struct vf_span to, struct vf_err *err)
+static int read_rows(struct pile *pile, struct vf_scan *scan, struct vf_span to, uint64_t *rows, struct vf_err *err)
 {
 	struct vf_span term, row;
 	uint32_t chunk;
 	int rc;
 
-	while ((rc = step(scan, to, &term, &chunk, &row, err)) == 0)
+	for (*rows = 0; (rc = step(scan, to, &term, &chunk, &row, err)) == 0; ++*rows)
 		if ((rc = take_row(pile, row, chunk, err)))
 			return rc;
 	return rc < 0 ? rc : settle(pile, err);
 }
 
-static int read_range(void *ctx, struct vf_span from, struct vf_span to, vf_bitmap *out, struct vf_err *err)
+static int read_range_rows(struct vf_txn *txn, struct vf_span from, struct vf_span to, vf_bitmap *out, uint64_t *rows, struct vf_err *err)
 {
-	struct vf_postings_reader *reader = ctx;
 	struct vf_scan *scan = NULL;
 	struct pile pile;
-	int rc = vf_scan_open(reader->txn, VF_T_POSTINGS, from, &scan, err);
+	int rc = vf_scan_open(txn, VF_T_POSTINGS, from, &scan, err);
 
 	if (rc)
 		return rc;
 	pile.out = out;
 	pile.chunks = NULL;
 	pile.nchunks = pile.count = 0;
-	rc = read_rows(&pile, scan, to, err);
+	rc = read_rows(&pile, scan, to, rows, err);
 	drop_chunks(&pile);
 	vf_scan_close(&scan);
+	return rc;
+}
+
+/* Fewer rows are read again as fast as they are found in the cache. */
+#define KEPT_ROWS_MIN 256u
+
+static int read_range(void *ctx, struct vf_span from, struct vf_span to, vf_bitmap *out, struct vf_err *err)
+{
+	struct vf_postings_reader *reader = ctx;
+	uint64_t snapshot, rows;
+
+	if (!reader->cache)
+		return read_range_rows(reader->txn, from, to, out, &rows, err);
+	snapshot = vf_txn_snapshot(reader->txn);
+	if (vf_range_cache_get(reader->cache, snapshot, from, to, out))
+		return 0;
+	roaring_bitmap_t *alone = roaring_bitmap_create();
+	if (!alone)
+		return vf_oom(err);
+	int rc = read_range_rows(reader->txn, from, to, alone, &rows, err);
+	if (!rc)
+		roaring_bitmap_or_inplace(out, alone);
+	if (!rc && rows >= KEPT_ROWS_MIN)
+		vf_range_cache_keep(reader->cache, snapshot, from, to, alone);
+	roaring_bitmap_free(alone);
 	return rc;
 }
 
@@ -232,5 +257,6 @@ static int read_metadata(void *ctx, uint32_t slot, struct vf_arena *arena, struc
 void vf_postings_reader_init(struct vf_postings_reader *reader, struct vf_txn *txn)
 {
 	reader->txn = txn;
+	reader->cache = NULL;
 	reader->source = (struct vf_posting_source){ read_range, read_metadata, read_each, reader };
 }

@@ -67,7 +67,7 @@ static int count_facets(struct vf_ask *ask, struct vf_answer_head *head, struct 
 int vf_reply(struct vf_ask *ask, struct vf_answer *answer, struct vf_spool *spool, const struct vf_probe *probe,
              const struct vf_ranking *rows, struct vf_err *err)
 {
-	struct vf_answer_head head = { .has_metric = true, .metric = ask->config->metric, .matched = ask->matched };
+	struct vf_answer_head head = { .has_metric = true, .metric = ask->config->metric, .matched = ask->matched, .next = ask->next };
 	struct vf_value explained;
 	int rc;
 

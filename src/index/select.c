@@ -2,6 +2,7 @@
 /* select.c - questions without a vector: records in key order, or the records of given keys. */
 #include <errno.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "ask_internal.h"
 
@@ -33,9 +34,11 @@ static int record_of(struct vf_ask *ask, uint64_t serial, struct vf_record_row *
 	return rc == 1 ? vf_fail(err, EIO, "the record with serial %llu is missing", (unsigned long long)serial) : rc;
 }
 
-static bool is_after(const struct vf_question *q, struct vf_span key)
+/* Behind where the listing begins, and in its segment: keys are dealt out by their hash. */
+static bool is_listed(const struct vf_question *q, struct vf_span key)
 {
-	return q->start_after.len == 0 || vf_span_compare(key, q->start_after) > 0;
+	return (q->start_after.len == 0 || vf_span_compare(key, q->start_after) > 0) &&
+	       (q->segments == 0 || XXH3_64bits(key.data, key.len) % q->segments == q->segment);
 }
 
 static int passes(struct selecting *s, uint64_t serial, bool *yes, struct vf_err *err)
@@ -65,7 +68,7 @@ static int walk(struct selecting *s, struct vf_err *err)
 		bool yes;
 		if (!vf_span_has_prefix(key.key, q->prefix) && vf_span_compare(key.key, q->prefix) > 0)
 			break;
-		if (is_after(q, key.key) && (rc = passes(s, key.serial, &yes, err)) == 0 && yes)
+		if (is_listed(q, key.key) && (rc = passes(s, key.serial, &yes, err)) == 0 && yes)
 			rc = push(s, key.serial, err);
 	}
 	vf_key_walk_close(&keys);
@@ -82,7 +85,7 @@ static int walk_prefix(struct selecting *s, struct vf_err *err)
 
 	while (!rc && (rc = vf_key_walk_step(keys, &key, err)) == 0 && vf_span_has_prefix(key.key, q->prefix)) {
 		s->ask->matched++;
-		if (s->rows.n < s->want && is_after(q, key.key))
+		if (s->rows.n < s->want && is_listed(q, key.key))
 			rc = push(s, key.serial, err);
 	}
 	vf_key_walk_close(&keys);
@@ -100,7 +103,7 @@ static int keys_of(struct selecting *s, const uint64_t *serials, size_t n, struc
 		int rc = record_of(s->ask, serials[i], &record, err);
 		if (rc)
 			return rc;
-		if (is_after(s->ask->question, record.key))
+		if (is_listed(s->ask->question, record.key))
 			keys[(*kept)++] = (struct vf_walked){ record.key, serials[i] };
 	}
 	return 0;
@@ -139,7 +142,8 @@ static int select_in_order(struct selecting *s, struct vf_err *err)
 	int rc;
 
 	bool stretch = q->prefix.len && !q->filter && !q->nfacets;
-	s->want = s->ask->top_k;
+	/* One more tells whether the listing goes on. */
+	s->want = s->ask->top_k + q->paged;
 	if ((rc = stretch ? vf_txn_read(s->ask->index->store, &s->ask->txn, err) : vf_ask_snapshot(s->ask, err)) ||
 	    (rc = vf_count(s->ask->txn, VF_T_KEYS, &s->ask->facts.records, err)))
 		return rc;
@@ -167,12 +171,32 @@ static int select_keys(struct selecting *s, struct vf_err *err)
 	return rc < 0 ? rc : 0;
 }
 
+/* ---- the whole ---- */
+
+/* The row too many goes; the key of the one before it is what the next page starts after. */
+static int cut_page(struct selecting *s, struct vf_err *err)
+{
+	uint64_t page = s->ask->top_k;
+	struct vf_record_row last;
+
+	if (s->ask->question->nkeys || s->rows.n <= page)
+		return 0;
+	s->rows.n = page;
+	if (page == 0)
+		return 0;
+	int rc = record_of(s->ask, s->rows.rows[page - 1].serial, &last, err);
+	s->ask->next = last.key;
+	return rc;
+}
+
 int vf_ask_select(struct vf_ask *ask, struct vf_spool *spool, struct vf_err *err)
 {
 	struct selecting s = { .ask = ask };
 	struct vf_answer answer;
 	int rc = ask->question->nkeys ? select_keys(&s, err) : select_in_order(&s, err);
 
+	if (!rc)
+		rc = cut_page(&s, err);
 	if (!rc)
 		rc = vf_reply(ask, &answer, spool, NULL, &s.rows, err);
 	free(s.rows.rows);

@@ -191,6 +191,7 @@ static int open_whole(struct vf_store *store, size_t map_bytes, bool is_new, str
 		return vf_store_fault(store, rc, "open the data", err);
 	}
 	store->env = env;
+	store->openings++;
 	store->map_bytes = info.me_mapsize;
 	return 0;
 }

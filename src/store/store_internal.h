@@ -50,6 +50,7 @@ struct vf_store {
 
 	MDB_env *env;                    /* NULL only after a failed reopening, until the next try */
 	MDB_dbi tables[VF_TABLES];
+	uint64_t openings;               /* times that the file was opened */
 	size_t map_bytes;
 	const uint8_t *map;              /* where it lies */
 	size_t page_bytes;

@@ -67,9 +67,12 @@ int vf_txn_read(struct vf_store *store, struct vf_txn **out, struct vf_err *err)
 	}
 }
 
+/* LMDB counts transactions, but begins again at the last durable one when it is opened anew. */
+#define TRANSACTIONS_BITS 40
+
 uint64_t vf_txn_snapshot(const struct vf_txn *txn)
 {
-	return mdb_txn_id(txn->mdb);
+	return txn->store->openings << TRANSACTIONS_BITS | (mdb_txn_id(txn->mdb) & ((1ull << TRANSACTIONS_BITS) - 1));
 }
 
 uint64_t vf_txn_place(const struct vf_txn *txn, struct vf_span row)
