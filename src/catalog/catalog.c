@@ -57,10 +57,34 @@ static struct vf_catalog *allocate(bool read_only)
 	return catalog;
 }
 
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+/* The store's own name has to be on the disk as well, before anything in it is promised. */
+static int make_dir(const char *path, struct vf_err *err)
+{
+	char parent[PATH_MAX];
+
+	if (mkdir(path, 0700))
+		return errno == EEXIST ? 0 : vf_fail(err, errno, "cannot create store %s: %s", path, strerror(errno));
+	if (snprintf(parent, sizeof parent, "%s/..", path) >= (int)sizeof parent)
+		return vf_fail(err, ENAMETOOLONG, "the path of store %s is too long", path);
+	int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* A directory that others keep may not be readable. */
+	int rc = fd < 0 ? (errno == EACCES ? 0 : vf_fail(err, errno, "cannot open %s: %s", parent, strerror(errno))) : vf_disk_sync(fd, err);
+	close_fd(fd);
+	return rc;
+}
+
 static int open_dir(struct vf_catalog *catalog, const char *path, bool create, struct vf_err *err)
 {
-	if (create && !catalog->read_only && mkdir(path, 0700) && errno != EEXIST)
-		return vf_fail(err, errno, "cannot create store %s: %s", path, strerror(errno));
+	int rc = create && !catalog->read_only ? make_dir(path, err) : 0;
+
+	if (rc)
+		return rc;
 	catalog->path = realpath(path, NULL);
 	if (catalog->path)
 		catalog->fd = open(catalog->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -90,12 +114,6 @@ int vf_catalog_open(const char *path, const struct vf_catalog_options *options, 
 	}
 	*out = catalog;
 	return 0;
-}
-
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
 }
 
 void vf_catalog_close(struct vf_catalog **catalog)

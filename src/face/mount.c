@@ -151,6 +151,7 @@ int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const stru
 	face->catalog = catalog;
 	face->options = *options;
 	face->mounted_ns = vf_clock_real_ns();
+	face->started_ns = vf_clock_mono_ns();
 	face->many_processors = many_processors();
 	pthread_mutex_init(&face->lock, NULL);
 	said[0] = '\0';

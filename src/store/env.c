@@ -66,20 +66,16 @@ static int try_open(const struct vf_store *store, size_t map_bytes, unsigned fla
 	return 0;
 }
 
-/* As large as the address space and its limits allow, from map_bytes downwards. */
+/* As large as the address space and its limits allow, from map_bytes downwards. Who only reads does not write lock.mdb either: the catalog's
+ * lock keeps writers out. */
 static int open_env(const struct vf_store *store, size_t map_bytes, MDB_env **out)
 {
-	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (store->read_only ? MDB_RDONLY : 0);
+	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (store->read_only ? MDB_RDONLY | MDB_NOLOCK : 0);
+	int rc;
 
-	for (;;) {
-		int rc = try_open(store, map_bytes, flags, out);
-		if (rc == EACCES && store->read_only && !(flags & MDB_NOLOCK))
-			flags |= MDB_NOLOCK;      /* lock.mdb is not ours to write; the store's own lock keeps writers out */
-		else if (rc == ENOMEM && map_bytes > MAP_BYTES_MIN)
-			map_bytes -= map_bytes / 4;
-		else
-			return rc;
-	}
+	while ((rc = try_open(store, map_bytes, flags, out)) == ENOMEM && map_bytes > MAP_BYTES_MIN)
+		map_bytes -= map_bytes / 4;
+	return rc;
 }
 
 static int open_tables(struct vf_store *store, MDB_env *env, bool create)

@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import sys
+import time
 
 import msgpack
 import numpy
@@ -18,6 +19,18 @@ from harness import packed, read_all
 
 DIM = 8
 GONE = (errno.ENOTCONN, errno.ECONNABORTED)     # what the kernel says when the daemon has died
+
+
+def is_gone(error, path):
+    """Whether the daemon has died. To a request that it was just reading the kernel says EIO, a moment before it says ENOTCONN to all."""
+    until = time.monotonic() + 2
+    while error.errno == errno.EIO and time.monotonic() < until:
+        try:
+            os.stat(path)
+        except OSError as e:
+            error = e
+        time.sleep(0.01)
+    return error.errno in GONE
 
 
 def vector(rng):
@@ -171,7 +184,7 @@ class Writer:
             act()
         except OSError as e:
             self.unsure = after
-            if e.errno not in GONE:
+            if not is_gone(e, self.index):
                 self.failures.append("%s: %s" % (kind.__name__, e))
             return False
         self.model = after
@@ -209,7 +222,7 @@ class Tree:
             act()
         except OSError as e:
             self.unsure = after
-            if e.errno not in GONE:
+            if not is_gone(e, self.root):
                 self.failures.append("tree: %s" % e)
             return False
         self.model = after
