@@ -22,6 +22,7 @@ struct vf_index_options {
 	const char *bucket, *name;         /* for messages and explain; copied */
 	bool read_only;
 	struct vf_linkers *linkers;        /* NULL: nothing is linked in the background (tools) */
+	struct vf_ballast *ballast;        /* disk space for removals; NULL: none. Lent */
 };
 
 int vf_index_create(const char *dir, struct vf_err *err);      /* in an existing, empty directory */

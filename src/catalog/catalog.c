@@ -91,12 +91,15 @@ static int open_dir(struct vf_catalog *catalog, const char *path, bool create, s
 	return catalog->fd < 0 ? vf_fail(err, errno, "cannot open store %s: %s", path, strerror(errno)) : 0;
 }
 
-static int open_trash(struct vf_catalog *catalog, struct vf_err *err)
+static int open_for_changes(struct vf_catalog *catalog, struct vf_err *err)
 {
+	int rc;
+
 	if (catalog->read_only)
 		return 0;
-	int rc = vf_disk_mkdir(catalog->fd, TRASH_DIR, &catalog->trash_fd, err);
-	return rc ? rc : vf_load_clean(catalog, err);
+	if ((rc = vf_disk_mkdir(catalog->fd, TRASH_DIR, &catalog->trash_fd, err)) || (rc = vf_load_clean(catalog, err)))
+		return rc;
+	return vf_ballast_open(catalog->control_fd, BALLAST_FILE, &catalog->ballast, err);
 }
 
 int vf_catalog_open(const char *path, const struct vf_catalog_options *options, struct vf_catalog **out, struct vf_err *err)
@@ -107,7 +110,7 @@ int vf_catalog_open(const char *path, const struct vf_catalog_options *options, 
 	if (!catalog)
 		return vf_oom(err);
 	if ((rc = open_dir(catalog, path, options->create, err)) || (rc = vf_lock_take(catalog, options->create, err)) ||
-	    (rc = open_trash(catalog, err)) || (rc = vf_load_tree(catalog, err)) ||
+	    (rc = open_for_changes(catalog, err)) || (rc = vf_load_tree(catalog, err)) ||
 	    (rc = vf_linkers_new(options->linker_threads, &catalog->linkers, err))) {
 		vf_catalog_close(&catalog);
 		return rc;
@@ -125,6 +128,7 @@ void vf_catalog_close(struct vf_catalog **catalog)
 	vf_hold_close_all(c);
 	if (c->linkers)
 		vf_linkers_free(&c->linkers);
+	vf_ballast_close(&c->ballast);
 	if (c->root && !c->read_only)
 		vf_change_write_times(c, c->root);
 	vf_dir_free(&c->root);

@@ -278,6 +278,11 @@ int vf_store_open(const char *dir, bool create, bool read_only, struct vf_store 
 	return rc;
 }
 
+void vf_store_set_ballast(struct vf_store *store, struct vf_ballast *ballast)
+{
+	store->ballast = ballast;
+}
+
 void vf_store_close(struct vf_store **store)
 {
 	struct vf_store *s = *store;
@@ -387,7 +392,7 @@ int vf_env_write_code(const struct vf_txn *txn, int code)
 
 /* ---- usage and copy ---- */
 
-static int live_pages(struct vf_store *store, MDB_txn *txn, uint64_t *pages)
+static int live_pages(const struct vf_store *store, MDB_txn *txn, uint64_t *pages)
 {
 	/* The two meta pages belong to none. */
 	MDB_dbi all[2 + VF_TABLES] = { FREE_TABLE, MAIN_TABLE };
@@ -401,6 +406,19 @@ static int live_pages(struct vf_store *store, MDB_txn *txn, uint64_t *pages)
 			return rc;
 		*pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
 	}
+	return 0;
+}
+
+int vf_env_free_bytes(const struct vf_txn *txn, uint64_t *bytes)
+{
+	MDB_envinfo info;
+	uint64_t live;
+	int rc = live_pages(txn->store, txn->mdb, &live);
+
+	if (rc || (rc = mdb_env_info(txn->store->env, &info)))
+		return rc;
+	uint64_t taken = (uint64_t)info.me_last_pgno + 1;
+	*bytes = taken > live ? (taken - live) * txn->store->page_bytes : 0;
 	return 0;
 }
 
