@@ -27,7 +27,7 @@
 #include "vecfs/store.h"
 
 #define STORE_FORMAT       1u
-#define DIR_ID_MAX         ((1u << 23) - 1)
+#define DIR_ID_MAX         VF_DIRECTORIES_MAX
 #define CONTROL_DIR        ".vecfs"
 #define BALLAST_FILE       "ballast"
 #define TRASH_DIR          ".trash"

@@ -15,7 +15,6 @@
 #include "vecfs/log.h"
 
 /* Commits wait in their threads: more threads than processors make larger groups. */
-#define THREADS_MAX 64u
 
 /* What libfuse says goes into the error of the mount. */
 static char said[VF_ERR_TEXT_MAX];
@@ -175,8 +174,8 @@ static int loop(struct vf_face *face)
 	if (!config)
 		return -ENOMEM;
 	fuse_loop_cfg_set_clone_fd(config, 1);
-	fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
-	fuse_loop_cfg_set_idle_threads(config, THREADS_MAX);
+	fuse_loop_cfg_set_max_threads(config, VF_REQUESTS_AT_ONCE_MAX);
+	fuse_loop_cfg_set_idle_threads(config, VF_REQUESTS_AT_ONCE_MAX);
 	int rc = fuse_session_loop_mt(face->session, config);
 	fuse_loop_cfg_destroy(config);
 	return rc;
