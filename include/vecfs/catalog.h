@@ -17,14 +17,15 @@ struct vf_catalog;
 
 struct vf_catalog_options { bool read_only; bool create; unsigned linker_threads; };
 
-/* Takes the lock of the store: EBUSY with the pid of the owner. Finishes interrupted removals. ENOENT: no store there (create makes it, in
+/* Takes the lock of the store: EBUSY with the pid of the owner. Finishes interrupted removals and clears what an interrupted compaction left,
+ * unless read_only: then nothing on the disk is changed. ENOENT: no store there (create makes it, in
  * a missing or an empty directory); EINVAL: something else is there, or a newer format. Starts no threads before an index is used.
  * Raises the soft limit of open files to the hard one. */
 int vf_catalog_open(const char *path, const struct vf_catalog_options *options, struct vf_catalog **out, struct vf_err *err);
-/* Everything held must have been released. */
 /* Says where the store is going to be mounted (an existing directory). From then on a second process that finds the store locked while that mount is gone
  * waits for the owner to end, instead of failing: an unmount returns before the daemon has written its last checkpoint. */
 int vf_catalog_mounts_at(struct vf_catalog *catalog, const char *mountpoint, struct vf_err *err);
+/* Everything held must have been released. */
 void vf_catalog_close(struct vf_catalog **catalog);
 const char *vf_catalog_path(const struct vf_catalog *catalog);
 int vf_catalog_statvfs(struct vf_catalog *catalog, struct statvfs *out, struct vf_err *err);

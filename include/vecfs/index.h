@@ -22,6 +22,7 @@ struct vf_index_options {
 	const char *bucket, *name;         /* for messages and explain; copied */
 	bool read_only;
 	struct vf_linkers *linkers;        /* NULL: nothing is linked in the background (tools) */
+	struct vf_ballast *ballast;        /* disk space for removals; NULL: none. Lent */
 };
 
 int vf_index_create(const char *dir, struct vf_err *err);      /* in an existing, empty directory */
@@ -107,6 +108,9 @@ int vf_index_checkpoint(struct vf_index *index, struct vf_err *err);
 /* Every invariant of a store directory that nobody has open: keys, records, checksums, vectors, slots, postings, links. Changes nothing.
  * Returns the number of findings, or negative. */
 int64_t vf_index_audit(const char *dir, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err);
+/* The folders beside the data in which repair and compaction work. One that nobody works in was left by an interruption. */
+#define VF_REPAIR_DIR  "repair.tmp"
+#define VF_COMPACT_DIR "compact.tmp"
 /* Writes an index that nobody has open anew from what can be read of it: all that is derived from records is made again, and what is lost is
  * told by its key. The damaged file is kept beside it when anything was lost. Swapped in by a rename. EIO when not even the config can
  * be read. Returns how much was lost, or negative. */

@@ -30,12 +30,19 @@ enum vf_table {
 struct vf_store;
 struct vf_txn;
 struct vf_scan;   /* a cursor */
+struct vf_ballast;
 
 struct vf_store_usage { uint64_t file_bytes, live_bytes, free_bytes; };
 
 /* Opens (create: also makes) the environment in the existing directory `dir`. ENOENT when there is none. One process at a time. */
 int vf_store_open(const char *dir, bool create, bool read_only, struct vf_store **out, struct vf_err *err);
 void vf_store_close(struct vf_store **store);
+/* Disk space that is kept back, in a file, for jobs that make room: one serves all stores of a disk. As much as can be had now; never fails for
+ * want of space. */
+int vf_ballast_open(int dir_fd, const char *name, struct vf_ballast **out, struct vf_err *err);
+void vf_ballast_close(struct vf_ballast **ballast);
+/* From now on jobs of this store that `frees` may use it up, and all others fail with ENOSPC rather than take what is missing of it. Lent. */
+void vf_store_set_ballast(struct vf_store *store, struct vf_ballast *ballast);
 /* A path of the directory that stays right when the directory is renamed: for temporary files. */
 const char *vf_store_dir(const struct vf_store *store);
 int vf_store_usage(struct vf_store *store, struct vf_store_usage *out, struct vf_err *err);
@@ -104,13 +111,14 @@ int vf_del_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_
  * (ok true) or has failed (ok false), so that memory follows disk. A job whose `write` fails is taken back alone.
  *
  * `write` may be called more than once before `done` (another job of the group had to be taken back, or the file had to grow): what it
- * wrote before is gone then, and it must begin anew, undoing what it noted in ctx the last time. A failure is final: it is not
- * called again. It may not wait for another thread's commit. */
+ * wrote before is gone then, and it must begin anew, undoing what it noted in ctx the last time. A failure of its own is final: it is
+ * not called again. It may not wait for another thread's commit. */
 struct vf_job {
 	/* 0, or negative with err filled: taken back. */
 	int (*write)(void *ctx, struct vf_txn *txn, struct vf_err *err);
 	void (*done)(void *ctx, bool ok);    /* may be NULL; called once for every job whose write was called */
 	void *ctx;
+	bool frees;                          /* it takes rows away and adds none: it works on a full disk, too */
 	struct vf_err err;                   /* why, when vf_commit returns negative */
 	/* private to the store: */
 	struct vf_job *next;

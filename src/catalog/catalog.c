@@ -57,22 +57,49 @@ static struct vf_catalog *allocate(bool read_only)
 	return catalog;
 }
 
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+/* The store's own name has to be on the disk as well, before anything in it is promised. */
+static int make_dir(const char *path, struct vf_err *err)
+{
+	char parent[PATH_MAX];
+
+	if (mkdir(path, 0700))
+		return errno == EEXIST ? 0 : vf_fail(err, errno, "cannot create store %s: %s", path, strerror(errno));
+	if (snprintf(parent, sizeof parent, "%s/..", path) >= (int)sizeof parent)
+		return vf_fail(err, ENAMETOOLONG, "the path of store %s is too long", path);
+	int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* A directory that others keep may not be readable. */
+	int rc = fd < 0 ? (errno == EACCES ? 0 : vf_fail(err, errno, "cannot open %s: %s", parent, strerror(errno))) : vf_disk_sync(fd, err);
+	close_fd(fd);
+	return rc;
+}
+
 static int open_dir(struct vf_catalog *catalog, const char *path, bool create, struct vf_err *err)
 {
-	if (create && !catalog->read_only && mkdir(path, 0700) && errno != EEXIST)
-		return vf_fail(err, errno, "cannot create store %s: %s", path, strerror(errno));
+	int rc = create && !catalog->read_only ? make_dir(path, err) : 0;
+
+	if (rc)
+		return rc;
 	catalog->path = realpath(path, NULL);
 	if (catalog->path)
 		catalog->fd = open(catalog->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return catalog->fd < 0 ? vf_fail(err, errno, "cannot open store %s: %s", path, strerror(errno)) : 0;
 }
 
-static int open_trash(struct vf_catalog *catalog, struct vf_err *err)
+static int open_for_changes(struct vf_catalog *catalog, struct vf_err *err)
 {
+	int rc;
+
 	if (catalog->read_only)
 		return 0;
-	int rc = vf_disk_mkdir(catalog->fd, TRASH_DIR, &catalog->trash_fd, err);
-	return rc ? rc : vf_load_clean(catalog, err);
+	if ((rc = vf_disk_mkdir(catalog->fd, TRASH_DIR, &catalog->trash_fd, err)) || (rc = vf_load_clean(catalog, err)))
+		return rc;
+	return vf_ballast_open(catalog->control_fd, BALLAST_FILE, &catalog->ballast, err);
 }
 
 int vf_catalog_open(const char *path, const struct vf_catalog_options *options, struct vf_catalog **out, struct vf_err *err)
@@ -83,19 +110,13 @@ int vf_catalog_open(const char *path, const struct vf_catalog_options *options, 
 	if (!catalog)
 		return vf_oom(err);
 	if ((rc = open_dir(catalog, path, options->create, err)) || (rc = vf_lock_take(catalog, options->create, err)) ||
-	    (rc = open_trash(catalog, err)) || (rc = vf_load_tree(catalog, err)) ||
+	    (rc = open_for_changes(catalog, err)) || (rc = vf_load_tree(catalog, err)) ||
 	    (rc = vf_linkers_new(options->linker_threads, &catalog->linkers, err))) {
 		vf_catalog_close(&catalog);
 		return rc;
 	}
 	*out = catalog;
 	return 0;
-}
-
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
 }
 
 void vf_catalog_close(struct vf_catalog **catalog)
@@ -107,6 +128,7 @@ void vf_catalog_close(struct vf_catalog **catalog)
 	vf_hold_close_all(c);
 	if (c->linkers)
 		vf_linkers_free(&c->linkers);
+	vf_ballast_close(&c->ballast);
 	if (c->root && !c->read_only)
 		vf_change_write_times(c, c->root);
 	vf_dir_free(&c->root);

@@ -9,6 +9,7 @@
  *   STORE/.vecfs/format    "vecfs 1"
  *   STORE/.vecfs/next-id   the next number of a directory
  *   STORE/.vecfs/root      attributes of the root
+ *   STORE/.vecfs/ballast   space kept back for removals on a full disk
  *   STORE/.vecfs/new-ID/   a bucket or an index in the making: complete and synced before it gets its name
  *   STORE/.trash/ID/       removed; emptied at the next start at the latest
  *   STORE/BUCKET/.attr, STORE/BUCKET/INDEX/.attr, STORE/BUCKET/INDEX/data.mdb
@@ -23,10 +24,12 @@
 
 #include "vecfs/catalog.h"
 #include "vecfs/limits.h"
+#include "vecfs/store.h"
 
 #define STORE_FORMAT       1u
-#define DIR_ID_MAX         ((1u << 23) - 1)
+#define DIR_ID_MAX         VF_DIRECTORIES_MAX
 #define CONTROL_DIR        ".vecfs"
+#define BALLAST_FILE       "ballast"
 #define TRASH_DIR          ".trash"
 #define ATTR_FILE          ".attr"
 #define DIR_MODE_MASK      07777
@@ -65,6 +68,7 @@ struct vf_catalog {
 	bool read_only;
 	uint32_t next_id;
 	struct vf_linkers *linkers;
+	struct vf_ballast *ballast;
 
 	pthread_mutex_t change;              /* whoever changes the tree, from disk to memory */
 	pthread_rwlock_t opening;            /* shared while an index is opened by its path, exclusive while a path changes */

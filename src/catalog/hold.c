@@ -133,7 +133,7 @@ static int announce(struct vf_catalog *catalog, const char *bucket, const char *
 static int open_and_hold(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_index **out, struct vf_err *err)
 {
 	struct vf_index_options options = {
-		.bucket = bucket, .name = index, .read_only = catalog->read_only, .linkers = catalog->linkers,
+		.bucket = bucket, .name = index, .read_only = catalog->read_only, .linkers = catalog->linkers, .ballast = catalog->ballast,
 	};
 	char path[PATH_MAX];
 	struct vf_opened *o = NULL;

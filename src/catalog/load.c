@@ -79,6 +79,14 @@ static int load_dir(struct loading *loading, int fd, const char *name, struct vf
 	return 0;
 }
 
+/* Found before anybody can have begun anew: the store is locked. */
+static int clean_index(int fd, struct vf_err *err)
+{
+	int rc = vf_disk_remove_tree(fd, VF_COMPACT_DIR, err);
+
+	return rc ? rc : vf_disk_remove_tree(fd, VF_REPAIR_DIR, err);
+}
+
 static int load_index(void *ctx, int at, const char *name, struct vf_err *err)
 {
 	struct loading *loading = ctx;
@@ -91,10 +99,10 @@ static int load_index(void *ctx, int at, const char *name, struct vf_err *err)
 	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return vf_fail(err, errno, "cannot open %s/%s: %s", loading->parent->name, name, strerror(errno));
-	int rc = 0;
-	if (fstatat(fd, "data.mdb", &st, 0) == 0)
+	int rc = loading->catalog->read_only ? 0 : clean_index(fd, err);
+	if (rc == 0 && fstatat(fd, "data.mdb", &st, 0) == 0)
 		rc = load_dir(loading, fd, name, &dir, err);
-	else
+	else if (rc == 0)
 		vf_log(LOG_WARNING, "%s: %s/%s has no data and is left out", loading->catalog->path, loading->parent->name, name);
 	close(fd);
 	return rc;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,11 +21,20 @@
 
 /* ---- the lock ---- */
 
-/* What the owner says of itself: its pid, and where it is mounted (as /proc/self/mountinfo writes it) or nothing. */
+/* What the last owner said of itself: its pid, and where it is mounted (as /proc/self/mountinfo writes it) or nothing. A tool that only reads
+ * says nothing, so the one that holds the lock may be another. */
 struct owner {
 	char text[64 + 4 * PATH_MAX];
 	const char *pid, *mount;
+	bool lives;
 };
+
+static bool lives(const char *pid)
+{
+	long number = strtol(pid, NULL, 10);
+
+	return number > 0 && number <= INT_MAX && (kill((pid_t)number, 0) == 0 || errno != ESRCH);
+}
 
 static void read_owner(const struct vf_catalog *catalog, struct owner *owner)
 {
@@ -39,6 +49,7 @@ static void read_owner(const struct vf_catalog *catalog, struct owner *owner)
 		*line = '\0';
 	if (line && (line = strchr(line + 1, '\n')) != NULL)
 		*line = '\0';
+	owner->lives = lives(owner->pid);
 }
 
 static bool is_mounted(const char *mount)
@@ -60,7 +71,7 @@ static bool is_leaving(const struct vf_catalog *catalog)
 	struct owner owner;
 
 	read_owner(catalog, &owner);
-	return owner.mount[0] && !is_mounted(owner.mount);
+	return owner.lives && owner.mount[0] && !is_mounted(owner.mount);
 }
 
 static int fail_in_use(const struct vf_catalog *catalog, struct vf_err *err)
@@ -68,7 +79,9 @@ static int fail_in_use(const struct vf_catalog *catalog, struct vf_err *err)
 	struct owner owner;
 
 	read_owner(catalog, &owner);
-	return vf_fail(err, EBUSY, "store %s is in use by process %s%s%s", catalog->path, owner.pid[0] ? owner.pid : "(unknown)",
+	if (!owner.lives)
+		return vf_fail(err, EBUSY, "store %s is in use by another process", catalog->path);
+	return vf_fail(err, EBUSY, "store %s is in use by process %s%s%s", catalog->path, owner.pid,
 	               owner.mount[0] ? ", mounted at " : "", owner.mount);
 }
 
@@ -91,7 +104,7 @@ static bool try_lock(int fd, struct flock *range, const struct vf_catalog *catal
 }
 
 /* The lock belongs to the open file: it goes with the process, however that ends. On a read-only disk it can only be shared, which still
- * keeps a writer out. */
+ * keeps a writer out. Who only reads leaves no trace in the file. */
 static int lock(struct vf_catalog *catalog, struct vf_err *err)
 {
 	struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -110,7 +123,7 @@ static int lock(struct vf_catalog *catalog, struct vf_err *err)
 			return fail_in_use(catalog, err);
 		return vf_fail(err, errno, "cannot lock store %s: %s", catalog->path, strerror(errno));
 	}
-	int code = range.l_type == F_WRLCK ? write_owner(catalog->lock_fd, "") : 0;
+	int code = catalog->read_only ? 0 : write_owner(catalog->lock_fd, "");
 	return code ? vf_fail(err, code, "cannot write the lock of store %s: %s", catalog->path, strerror(code)) : 0;
 }
 
@@ -120,7 +133,7 @@ int vf_catalog_mounts_at(struct vf_catalog *catalog, const char *mountpoint, str
 	size_t len = 0;
 
 	/* One that cannot be resolved is left to whoever mounts to explain. */
-	if (catalog->lock_fd < 0 || catalog->read_only || !realpath(mountpoint, real))
+	if (catalog->lock_fd < 0 || (fcntl(catalog->lock_fd, F_GETFL) & O_ACCMODE) == O_RDONLY || !realpath(mountpoint, real))
 		return 0;
 	for (const char *c = real; *c; c++)
 		if (strchr(" \t\n\\", *c))

@@ -554,7 +554,7 @@ struct vf_face {
 	struct vf_budget *budget;
 	struct vf_ring *ring;
 	struct vf_metrics *metrics;
-	int64_t mounted_ns;
+	int64_t mounted_ns, started_ns;      /* by the clock on the wall; by the one that never steps */
 	bool many_processors;
 	atomic_flag lingering;
 };

@@ -157,7 +157,7 @@ int vf_metrics_render(struct vf_call *call, struct vf_spool *out)
 {
 	struct vf_face *face = call->face;
 	struct vf_buf *buf = &out->buf;
-	uint64_t up = (uint64_t)((vf_clock_real_ns() - face->mounted_ns) / 1000000000);
+	uint64_t up = (uint64_t)((vf_clock_mono_ns() - face->started_ns) / 1000000000);
 	int rc;
 
 	(void)((rc = put_ops(face->metrics, "vecfs_calls_total", "Requests of the kernel.", false, buf, &call->err)) ||

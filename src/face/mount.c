@@ -15,7 +15,6 @@
 #include "vecfs/log.h"
 
 /* Commits wait in their threads: more threads than processors make larger groups. */
-#define THREADS_MAX 64u
 
 /* What libfuse says goes into the error of the mount. */
 static char said[VF_ERR_TEXT_MAX];
@@ -161,6 +160,7 @@ int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const stru
 	face->catalog = catalog;
 	face->options = *options;
 	face->mounted_ns = vf_clock_real_ns();
+	face->started_ns = vf_clock_mono_ns();
 	face->many_processors = many_processors();
 	pthread_mutex_init(&face->lock, NULL);
 	said[0] = '\0';
@@ -185,8 +185,8 @@ static int loop(struct vf_face *face)
 	if (!config)
 		return -ENOMEM;
 	fuse_loop_cfg_set_clone_fd(config, 1);
-	fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
-	fuse_loop_cfg_set_idle_threads(config, THREADS_MAX);
+	fuse_loop_cfg_set_max_threads(config, VF_REQUESTS_AT_ONCE_MAX);
+	fuse_loop_cfg_set_idle_threads(config, VF_REQUESTS_AT_ONCE_MAX);
 	int rc = fuse_session_loop_mt(face->session, config);
 	fuse_loop_cfg_destroy(config);
 	return rc;

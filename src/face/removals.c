@@ -61,6 +61,18 @@ int vf_removals_new(struct vf_removals **out, struct vf_err *err)
 
 /* ---- carrying them out; the lock is held by those below ---- */
 
+/* On a full disk a few rows find room where many do not. */
+static int apply_each(struct vf_removals *r, struct vf_err *err)
+{
+	struct vf_receipt receipt;
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < r->n; i++)
+		if ((rc = vf_batch_remove(r->batch, r->waiting[i].key, err)) == 0)
+			rc = vf_batch_apply(r->batch, &receipt, err);
+	return rc;
+}
+
 static void carry_out(struct vf_face *face)
 {
 	struct vf_removals *r = face->removals;
@@ -69,8 +81,11 @@ static void carry_out(struct vf_face *face)
 
 	if (!r->site)
 		return;
-	if (vf_batch_apply(r->batch, &receipt, &err)) {
-		vf_log(LOG_ERR, "%u records that were deleted are there again: %s", r->n, err.text);
+	int rc = vf_batch_apply(r->batch, &receipt, &err);
+	if (rc == -ENOSPC)
+		rc = apply_each(r, &err);
+	if (rc) {
+		vf_log(LOG_ERR, "of %u records that were deleted some are there again: %s", r->n, err.text);
 		r->row = NULL;
 	}
 	vf_batch_free(&r->batch);

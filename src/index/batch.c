@@ -379,9 +379,17 @@ static int write_batch(struct vf_change *change, void *ctx, struct vf_err *err)
 	return rc;
 }
 
+static bool only_removes(const struct vf_batch *batch)
+{
+	for (size_t i = 0; i < batch->nops; i++)
+		if (batch->ops[i].kind != OP_REMOVE && batch->ops[i].kind != OP_DELETE)
+			return false;
+	return true;
+}
+
 int vf_batch_apply(struct vf_batch *batch, struct vf_receipt *receipt, struct vf_err *err)
 {
-	struct vf_change_kind kind = { .write = write_batch, .ctx = batch, .needs_graph = true };
+	struct vf_change_kind kind = { .write = write_batch, .ctx = batch, .needs_graph = true, .frees = only_removes(batch) };
 	int rc = 0;
 
 	if (batch->nops)
@@ -432,7 +440,7 @@ static int write_mtime(struct vf_change *change, void *ctx, struct vf_err *err)
 int vf_index_remove(struct vf_index *index, struct vf_span key, struct vf_err *err)
 {
 	struct single s = { .key = key };
-	struct vf_change_kind kind = { .write = write_remove, .ctx = &s, .needs_graph = true };
+	struct vf_change_kind kind = { .write = write_remove, .ctx = &s, .needs_graph = true, .frees = true };
 
 	return vf_change_commit(index, &kind, err);
 }

@@ -36,6 +36,7 @@ struct vf_change_kind {
 	void (*done)(void *ctx, bool ok);
 	void *ctx;
 	bool needs_graph;                      /* slots are taken or removed */
+	bool frees;                            /* records are removed, and nothing else is done: also on a full disk */
 };
 
 /* commit.c: one transaction. */

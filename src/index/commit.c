@@ -150,7 +150,7 @@ int vf_change_commit(struct vf_index *index, const struct vf_change_kind *kind, 
 	int rc;
 
 	do {
-		struct vf_job job = { .write = write_change, .done = change_done, .ctx = &w };
+		struct vf_job job = { .write = write_change, .done = change_done, .ctx = &w, .frees = kind->frees };
 		rc = vf_index_commit(index, &job, err);
 	} while (rc && w.again);
 	vf_postings_change_free(&w.change.postings);

@@ -8,8 +8,7 @@
 
 #include "index_internal.h"
 
-#define COPY_DIR "compact.tmp"
-#define DATA     "data.mdb"
+#define DATA "data.mdb"
 
 static int sync_dir(const char *dir, struct vf_err *err)
 {
@@ -73,7 +72,7 @@ int vf_index_compact(const char *dir, uint64_t *bytes_before, uint64_t *bytes_af
 	char *copy_dir = NULL, *copy = NULL, *data = NULL;
 	int rc;
 
-	if (asprintf(&copy_dir, "%s/%s", dir, COPY_DIR) < 0 || asprintf(&copy, "%s/%s/%s", dir, COPY_DIR, DATA) < 0 ||
+	if (asprintf(&copy_dir, "%s/%s", dir, VF_COMPACT_DIR) < 0 || asprintf(&copy, "%s/%s/%s", dir, VF_COMPACT_DIR, DATA) < 0 ||
 	    asprintf(&data, "%s/%s", dir, DATA) < 0)
 		rc = vf_oom(err);
 	else

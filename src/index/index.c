@@ -152,6 +152,7 @@ int vf_index_open(const char *dir, const struct vf_index_options *options, struc
 		destroy(index);
 		return rc;
 	}
+	vf_store_set_ballast(index->store, options->ballast);
 	*out = index;
 	return 0;
 }

@@ -12,7 +12,6 @@
 
 #include "change.h"
 
-#define REPAIR_DIR    "repair.tmp"
 #define KEPT_FILE     "data.mdb.damaged"
 #define BATCH_BYTES   (32u << 20)
 #define POSTINGS_MAX  (64u << 20)
@@ -327,7 +326,7 @@ static int write_anew(struct repair *r, const char *dir, const char *new_dir, st
 }
 
 enum { NEW_DIR, NEW_DATA, NEW_LOCK, DATA, KEPT, PATHS };
-static const char *const names[PATHS] = { REPAIR_DIR, REPAIR_DIR "/data.mdb", REPAIR_DIR "/lock.mdb", "data.mdb", KEPT_FILE };
+static const char *const names[PATHS] = { VF_REPAIR_DIR, VF_REPAIR_DIR "/data.mdb", VF_REPAIR_DIR "/lock.mdb", "data.mdb", KEPT_FILE };
 
 static int64_t repair(struct repair *r, const char *dir, char *const path[PATHS], struct vf_err *err)
 {

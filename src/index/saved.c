@@ -150,7 +150,7 @@ static int write_mtime(void *ctx, struct vf_txn *txn, struct vf_err *err)
 static int commit(struct vf_index *index, int (*write)(void *ctx, struct vf_txn *txn, struct vf_err *err), struct saved_write *w,
                   struct vf_err *err)
 {
-	struct vf_job job = { .write = write, .ctx = w };
+	struct vf_job job = { .write = write, .ctx = w, .frees = write == write_remove };
 
 	return vf_index_commit(index, &job, err);
 }

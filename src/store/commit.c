@@ -95,14 +95,67 @@ static void pass_lead(struct vf_store *store)
 
 /* ---- one group ---- */
 
+static void fail_job(struct vf_job *job, const struct vf_err *why)
+{
+	job->rc = -why->code;
+	job->err = *why;
+}
+
 static void fail_rest(struct vf_job *group, const struct vf_err *why)
 {
-	for (struct vf_job *job = group; job; job = job->next) {
-		if (job->rc < 0)
-			continue;
-		job->rc = -why->code;
-		job->err = *why;
-	}
+	for (struct vf_job *job = group; job; job = job->next)
+		if (job->rc == 0)
+			fail_job(job, why);
+}
+
+static bool has_work(const struct vf_job *group)
+{
+	for (; group; group = group->next)
+		if (group->rc == 0)
+			return true;
+	return false;
+}
+
+/* ---- on a full disk ---- */
+
+static bool adds(const struct vf_job *group)
+{
+	for (; group; group = group->next)
+		if (group->rc == 0 && !group->frees)
+			return true;
+	return false;
+}
+
+/* What is missing of the ballast must be free inside of the file. */
+static int check_ballast(struct vf_txn *txn, const struct vf_job *group, struct vf_err *err)
+{
+	struct vf_ballast *ballast = txn->store->ballast;
+	uint64_t lack = ballast && txn->changes && adds(group) ? vf_ballast_lack(ballast) : 0, bytes;
+	int rc = lack ? vf_env_free_bytes(txn, &bytes) : 0;
+
+	if (rc)
+		return vf_store_fault(txn->store, rc, "commit", err);
+	return lack && bytes < lack ? vf_store_fault(txn->store, ENOSPC, "commit", err) : 0;
+}
+
+/* Freed pages are used again when nobody reads any more what they were. */
+static bool outwait_readers(struct vf_store *store, bool *waited)
+{
+	if (*waited || !vf_gate_shut(store, true))
+		return false;
+	vf_gate_open(store);
+	return *waited = true;
+}
+
+/* The disk was full: those that add fail, those that free try again, without the ballast and in the end without readers. False: to no avail. */
+static bool make_way(struct vf_store *store, struct vf_job *group, bool *waited, const struct vf_err *why)
+{
+	bool added = adds(group);
+
+	for (struct vf_job *job = group; job; job = job->next)
+		if (job->rc == 0 && !job->frees)
+			fail_job(job, why);
+	return has_work(group) && (added || (store->ballast && vf_ballast_drop(store->ballast)) || outwait_readers(store, waited));
 }
 
 /* Writes every job that has not failed yet. Returns the one that has to be taken back, or NULL. */
@@ -124,8 +177,22 @@ static struct vf_job *write_group(struct vf_txn *txn, struct vf_job *group)
 	return NULL;
 }
 
+/* Of what spoiled its transaction the job is told again: it may have taken it for success. A full disk is no failure yet of one that frees. */
+static void take_back(struct vf_txn *txn, struct vf_job *spoiler, struct vf_job *group, bool *waited)
+{
+	struct vf_err err = VF_ERR_INIT;
+
+	if (txn->trouble) {
+		vf_store_fault(txn->store, vf_env_write_code(txn, txn->trouble), "commit", &err);
+		spoiler->rc = 0;
+		if (err.code != ENOSPC || !spoiler->frees || !make_way(txn->store, group, waited, &err))
+			fail_job(spoiler, &err);
+	}
+	cut_group(txn->store, spoiler);
+}
+
 /* One transaction. True: to be tried again, with more room or without the job that failed. */
-static bool try_group(struct vf_store *store, struct vf_job *group)
+static bool try_group(struct vf_store *store, struct vf_job *group, bool *waited)
 {
 	struct vf_err err = VF_ERR_INIT;
 	struct vf_txn txn;
@@ -138,23 +205,21 @@ static bool try_group(struct vf_store *store, struct vf_job *group)
 	struct vf_job *spoiler = write_group(&txn, group);
 	if (spoiler && txn.trouble != MDB_MAP_FULL) {
 		mdb_txn_abort(txn.mdb);
-		if (txn.trouble)     /* said again: the job may have taken it for success */
-			spoiler->rc = vf_store_fault(store, vf_env_write_code(&txn, txn.trouble), "commit", &spoiler->err);
-		cut_group(store, spoiler);
+		take_back(&txn, spoiler, group, waited);
 		return true;
+	}
+	if (!txn.trouble && check_ballast(&txn, group, &err)) {
+		mdb_txn_abort(txn.mdb);
+		if (err.code == ENOSPC && make_way(store, group, waited, &err))
+			return true;
+		fail_rest(group, &err);
+		return false;
 	}
 	if (vf_txn_finish_write(&txn, &map_full, &err) == 0)
 		return false;
-	if (!map_full)
-		fail_rest(group, &err);
-	return map_full;
-}
-
-static bool has_work(const struct vf_job *group)
-{
-	for (; group; group = group->next)
-		if (group->rc == 0)
-			return true;
+	if (map_full || (err.code == ENOSPC && make_way(store, group, waited, &err)))
+		return true;
+	fail_rest(group, &err);
 	return false;
 }
 
@@ -162,7 +227,8 @@ static void lead(struct vf_store *store)
 {
 	pthread_mutex_lock(&store->writer);
 	struct vf_job *group = take_group(store);
-	while (has_work(group) && try_group(store, group))
+	bool waited = false;
+	while (has_work(group) && try_group(store, group, &waited))
 		;
 	for (struct vf_job *job = group; job; job = job->next)
 		if (job->ran && job->done)

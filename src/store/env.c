@@ -66,20 +66,16 @@ static int try_open(const struct vf_store *store, size_t map_bytes, unsigned fla
 	return 0;
 }
 
-/* As large as the address space and its limits allow, from map_bytes downwards. */
+/* As large as the address space and its limits allow, from map_bytes downwards. Who only reads does not write lock.mdb either: the catalog's
+ * lock keeps writers out. */
 static int open_env(const struct vf_store *store, size_t map_bytes, MDB_env **out)
 {
-	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (store->read_only ? MDB_RDONLY : 0);
+	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (store->read_only ? MDB_RDONLY | MDB_NOLOCK : 0);
+	int rc;
 
-	for (;;) {
-		int rc = try_open(store, map_bytes, flags, out);
-		if (rc == EACCES && store->read_only && !(flags & MDB_NOLOCK))
-			flags |= MDB_NOLOCK;      /* lock.mdb is not ours to write; the store's own lock keeps writers out */
-		else if (rc == ENOMEM && map_bytes > MAP_BYTES_MIN)
-			map_bytes -= map_bytes / 4;
-		else
-			return rc;
-	}
+	while ((rc = try_open(store, map_bytes, flags, out)) == ENOMEM && map_bytes > MAP_BYTES_MIN)
+		map_bytes -= map_bytes / 4;
+	return rc;
 }
 
 static int open_tables(struct vf_store *store, MDB_env *env, bool create)
@@ -283,6 +279,11 @@ int vf_store_open(const char *dir, bool create, bool read_only, struct vf_store 
 	return rc;
 }
 
+void vf_store_set_ballast(struct vf_store *store, struct vf_ballast *ballast)
+{
+	store->ballast = ballast;
+}
+
 void vf_store_close(struct vf_store **store)
 {
 	struct vf_store *s = *store;
@@ -392,7 +393,7 @@ int vf_env_write_code(const struct vf_txn *txn, int code)
 
 /* ---- usage and copy ---- */
 
-static int live_pages(struct vf_store *store, MDB_txn *txn, uint64_t *pages)
+static int live_pages(const struct vf_store *store, MDB_txn *txn, uint64_t *pages)
 {
 	/* The two meta pages belong to none. */
 	MDB_dbi all[2 + VF_TABLES] = { FREE_TABLE, MAIN_TABLE };
@@ -406,6 +407,19 @@ static int live_pages(struct vf_store *store, MDB_txn *txn, uint64_t *pages)
 			return rc;
 		*pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
 	}
+	return 0;
+}
+
+int vf_env_free_bytes(const struct vf_txn *txn, uint64_t *bytes)
+{
+	MDB_envinfo info;
+	uint64_t live;
+	int rc = live_pages(txn->store, txn->mdb, &live);
+
+	if (rc || (rc = mdb_env_info(txn->store->env, &info)))
+		return rc;
+	uint64_t taken = (uint64_t)info.me_last_pgno + 1;
+	*bytes = taken > live ? (taken - live) * txn->store->page_bytes : 0;
 	return 0;
 }
 

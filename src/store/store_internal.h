@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* store_internal.h - what the files of src/store/ share.
  *
- * Files: env.c (open, close, grow, copy), gate.c (who reads while the map is replaced), txn.c (transactions), table.c (rows),
+ * Files: ballast.c (room for removals), env.c (open, close, grow, copy), gate.c (who reads while the map is replaced), txn.c (transactions), table.c (rows),
  * scan.c (cursors), commit.c (group commit), fault.c (LMDB's codes in words), guard.c (reading what may be damaged), pages.c (what has
  * to be sound before it is written).
  *
@@ -47,6 +47,7 @@ struct vf_store {
 	int dir_fd;
 	char path[32];                   /* /proc/self/fd/N: right also after the directory was renamed; empty without /proc */
 	bool read_only;
+	struct vf_ballast *ballast;      /* lent; NULL: none */
 
 	MDB_env *env;                    /* NULL only after a failed reopening, until the next try */
 	MDB_dbi tables[VF_TABLES];
@@ -96,6 +97,15 @@ int vf_env_make_room(struct vf_store *store, struct vf_err *err);
 int vf_env_heal(struct vf_store *store, struct vf_err *err);
 /* With `writer` held: what a failed write means. LMDB says EIO when a write was cut short, as a disk does that has just become full. */
 int vf_env_write_code(const struct vf_txn *txn, int code);
+
+/* Bytes of the file that will be free when this write is committed as it is, at least. A code of LMDB. */
+int vf_env_free_bytes(const struct vf_txn *txn, uint64_t *bytes);
+
+/* ---- ballast.c ---- */
+/* How much is missing of it, after trying to fill it. */
+uint64_t vf_ballast_lack(struct vf_ballast *ballast);
+/* Gives it to the disk. False: there was nothing to give. */
+bool vf_ballast_drop(struct vf_ballast *ballast);
 
 /* ---- guard.c: LMDB's reading calls, MDB_CORRUPTED when they hit a bad address or an assertion ---- */
 void vf_guard_env(MDB_env *env);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """A power cut. shim.so writes down what the daemon and `vecfs compact` write and sync; here stores are built as they may lie on the disk after
 a cut at some point of that: what was synced is there; of the rest, any part of the writes (torn at sectors), and as many of the changes
-of names as a disk that keeps their order may have kept. Each store has to pass its check and to hold what was acknowledged before the cut.
+of names as a disk that keeps their order may have kept; or, strictly, the names that each directory had at its own last sync. Each store has to
+pass its check and to hold what was acknowledged before the cut.
 cut.py --cuts 300 is the long form."""
 import argparse
 import os
@@ -23,6 +24,20 @@ LETTERS = "abc"
 
 
 # ---- the log ----
+
+def apply_name(tree, change):
+    _, kind, ino, name, other, name2 = change
+    entries = tree.setdefault(ino, {})
+    if kind == ENTRY:
+        entries[name] = other
+        if not isinstance(other, File):
+            tree[other] = {}
+    elif kind == RENAME:
+        if name in entries:
+            tree.setdefault(other, {})[name2] = entries.pop(name)
+    else:
+        entries.pop(name, None)
+
 
 class File:
     def __init__(self):
@@ -97,6 +112,21 @@ class Log:
                         sure = max(sure, i + 1)
         return sure
 
+    def synced_tree(self, cut):
+        """Directory -> its names as they were at its own last sync: what POSIX promises, and no more."""
+        events = sorted([(name[0], name) for name in self.names] + [(s[0], s) for s in self.syncs if not isinstance(s[3], File)], key=lambda e: e[0])
+        now, begun, sure = {}, {}, {self.root: {}}
+        for n, event in events:
+            if n >= cut:
+                break
+            if len(event) == 6:
+                apply_name(now, event)
+            elif event[1] == SYNC_BEGIN:
+                begun[event[4]] = dict(now.get(event[2], {}))
+            elif event[4] in begun:
+                sure[event[2]] = begun[event[4]]
+        return sure
+
     def sure_writes(self, cut):
         """Writes through a descriptor with O_DSYNC."""
         sure = set()
@@ -119,7 +149,7 @@ def content(rng, how, file, cut, synced, sure):
         keep = n < synced or (file, n) in sure
         pieces = [(0, what)]
         if not keep:
-            if how == "none" or (how == "some" and rng.random() < 0.5):
+            if how in ("none", "strict") or (how == "some" and rng.random() < 0.5):
                 continue
             if how == "torn" and offset is not None:
                 pieces = torn(rng, what)
@@ -138,19 +168,12 @@ def build(log, cut, rng, how, to):
     """The store at `to` as it may be after a cut before record number `cut`."""
     issued = sum(1 for name in log.names if name[0] < cut)
     sure = log.synced_names(cut)
-    kept = {"none": sure, "all": issued}.get(how, rng.randint(sure, max(sure, issued)))
+    kept = {"none": sure, "strict": sure, "all": issued}.get(how, rng.randint(sure, max(sure, issued)))
     tree = {log.root: {}}
-    for _, kind, ino, name, other, name2 in log.names[:kept]:
-        entries = tree.setdefault(ino, {})
-        if kind == ENTRY:
-            entries[name] = other
-            if not isinstance(other, File):
-                tree[other] = {}
-        elif kind == RENAME:
-            if name in entries:
-                tree.setdefault(other, {})[name2] = entries.pop(name)
-        else:
-            entries.pop(name, None)
+    for change in log.names[:kept]:
+        apply_name(tree, change)
+    if how == "strict":
+        tree = log.synced_tree(cut)
     files, writes = log.synced_files(cut), log.sure_writes(cut)
 
     def lay(ino, path):
@@ -281,7 +304,7 @@ note("seed %d" % args.seed)
 rng = random.Random(args.seed)
 m, log, histories, first = record_all(rng, args.steps)
 for cut in cut_points(log, rng, args.cuts, first):
-    how = rng.choice(("none", "some", "some", "torn", "torn", "all"))
+    how = rng.choice(("strict", "none", "some", "some", "torn", "torn", "all"))
     shutil.rmtree(m.store)
     build(log, cut, rng, how, m.store)
     look(m, log, histories, first, cut, how)

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The daemon is killed while several processes write. What was acknowledged is there after the next start, what was not is there as a whole
-or not at all, the store passes its check, and answers are right. kill.py --rounds 100 is the long form."""
+or not at all, the store passes its check, and answers are right. kill.py --rounds 100 is the long form. With --lossy the store lies on a disk
+that keeps nothing but what was synced (lossy.c), and each kill is a power cut."""
 import argparse
 import os
 import pickle
@@ -13,20 +14,58 @@ from harness import *
 import writers
 
 LETTERS = "abc"
+LOSSY = os.path.join(os.environ.get("BUILDDIR", "."), "tests", "crash", "lossy")
 BULK = 5000            # records that make the index large enough for a graph
 
 
 def arguments():
     p = argparse.ArgumentParser()
     p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--lossy", action="store_true")
     p.add_argument("--seed", type=int, default=int(os.environ.get("VECFS_SEED", time.time())))
     return p.parse_args()
 
 
+class LossyMount(Mount):
+    """The store is a directory on a lossy disk; not even that is there before it is made."""
+    disk = None
+
+    def place_of_store(self):
+        self.disk_path, self.kept = os.path.join(self.dir, "disk"), os.path.join(self.dir, "kept.0")
+        os.mkdir(self.disk_path)
+        self.mount_disk()
+        return os.path.join(self.disk_path, "store")
+
+    def mount_disk(self, *before):
+        number = int(self.kept.rsplit(".", 1)[1]) + 1
+        self.kept = os.path.join(self.dir, "kept.%d" % number)
+        self.disk = subprocess.Popen([LOSSY, self.disk_path, self.kept, *before])
+        while not os.path.ismount(self.disk_path) and self.disk.poll() is None:
+            time.sleep(0.02)
+
+    def cut_power(self):
+        self.disk.send_signal(signal.SIGUSR1)
+        while not os.path.exists(self.kept + ".done") and self.disk.poll() is None:
+            time.sleep(0.01)
+        self.unmount_disk()
+        self.mount_disk(self.kept)
+
+    def unmount_disk(self):
+        subprocess.run(["fusermount3", "-u", "-z", self.disk_path], check=False)
+        self.disk.terminate()
+        self.disk.wait()
+
+    def cleanup(self):
+        super().cleanup()
+        self.unmount_disk()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
 class Rounds:
-    def __init__(self, seed):
+    def __init__(self, seed, lossy):
         self.rng = random.Random(seed)
-        self.mount = Mount("-o", "noatime", dimension=writers.DIM)
+        self.lossy = lossy
+        self.mount = (LossyMount if lossy else Mount)("-o", "noatime", dimension=writers.DIM)
         for bucket in "tu":
             os.mkdir(os.path.join(self.mount.path, bucket))
         self.models = {letter: None for letter in LETTERS}
@@ -47,7 +86,12 @@ class Rounds:
         for _ in results:
             os.wait()
         subprocess.run(["fusermount3", "-u", "-z", m.path], check=False)
+        self.cut_power()
         return {name: pickle.load(open(path, "rb")) for name, path in results.items()}
+
+    def cut_power(self):
+        if self.lossy:
+            self.mount.cut_power()
 
     def check_store(self, what):
         p = subprocess.run([VECFS, "check", self.mount.store], capture_output=True, text=True)
@@ -60,6 +104,7 @@ class Rounds:
         except subprocess.TimeoutExpired:
             p.kill()
         p.communicate()
+        self.cut_power()
         return check("compact runs through or is killed", p.returncode in (0, -9), p.returncode)
 
     def settle(self, name, result, got):
@@ -108,8 +153,10 @@ class Rounds:
 
 
 args = arguments()
+if args.lossy and not os.path.exists(LOSSY):
+    skip_all("no lossy disk")
 note("seed %d" % args.seed)
-rounds = Rounds(args.seed)
+rounds = Rounds(args.seed, args.lossy)
 for i in range(1, args.rounds + 1):
     rounds.round(i)
 equal("the last stop is clean", rounds.mount.stop(), 0)

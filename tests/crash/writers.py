@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import sys
+import time
 
 import msgpack
 import numpy
@@ -18,6 +19,18 @@ from harness import packed, read_all
 
 DIM = 8
 GONE = (errno.ENOTCONN, errno.ECONNABORTED)     # what the kernel says when the daemon has died
+
+
+def is_gone(error, path):
+    """Whether the daemon has died. To a request that it was just reading the kernel says EIO, a moment before it says ENOTCONN to all."""
+    until = time.monotonic() + 2
+    while error.errno == errno.EIO and time.monotonic() < until:
+        try:
+            os.stat(path)
+        except OSError as e:
+            error = e
+        time.sleep(0.01)
+    return error.errno in GONE
 
 
 def vector(rng):
@@ -171,7 +184,7 @@ class Writer:
             act()
         except OSError as e:
             self.unsure = after
-            if e.errno not in GONE:
+            if not is_gone(e, self.index):
                 self.failures.append("%s: %s" % (kind.__name__, e))
             return False
         self.model = after
@@ -186,7 +199,7 @@ class Writer:
 
 
 class Tree:
-    """The same for what is not a record: buckets and indexes made, filled, renamed and removed. The model: index -> its keys and top_k."""
+    """The same for what is not a record: buckets and indexes made, filled, renamed and removed. The model: BUCKET/INDEX -> its keys and top_k, and for buckets of their own, vN -> the mode."""
 
     def __init__(self, root, seed, model=None):
         self.root = root
@@ -195,7 +208,7 @@ class Tree:
         self.unsure = None
         self.failures = []
         self.changes = 0
-        self.counter = max([int(n.rsplit("x", 1)[1]) for n in self.model] or [0])
+        self.counter = max([int(n.lstrip("tuvx/")) for n in self.model] or [0])
 
     def begun(self):
         pass
@@ -209,7 +222,7 @@ class Tree:
             act()
         except OSError as e:
             self.unsure = after
-            if e.errno not in GONE:
+            if not is_gone(e, self.root):
                 self.failures.append("tree: %s" % e)
             return False
         self.model = after
@@ -236,8 +249,30 @@ class Tree:
         data = b"".join(packed(k, [1, 2]) for k in after[name]["keys"])
         return self.do(after, lambda: write_file(self.at(name, "insert"), data))
 
+    def indexes(self):
+        return sorted(n for n in self.model if "/" in n)
+
+    def bucket(self):
+        """One that is not there is made, one that is there changes or goes."""
+        there = sorted(n for n in self.model if "/" not in n)
+        after = copy.deepcopy(self.model)
+        self.counter += 1
+        name = self.rng.choice(there) if there else "v%d" % self.counter
+        if not there:
+            after[name] = {"mode": 0o755}
+            return self.do(after, lambda: os.mkdir(self.at(name), 0o755))
+        what = self.rng.randrange(3)
+        if what == 0:
+            after[name] = {"mode": self.rng.choice((0o700, 0o750, 0o770, 0o755))}
+            return self.do(after, lambda: os.chmod(self.at(name), after[name]["mode"]))
+        to, moved = "v%d" % self.counter, after.pop(name)
+        if what == 1:
+            after[to] = moved
+            return self.do(after, lambda: os.rename(self.at(name), self.at(to)))
+        return self.do(after, lambda: os.rmdir(self.at(name)))
+
     def rename(self):
-        name = self.rng.choice(sorted(self.model))
+        name = self.rng.choice(self.indexes())
         self.counter += 1
         to = "%s/x%d" % (self.rng.choice(("t", "u")), self.counter)
         after = copy.deepcopy(self.model)
@@ -245,7 +280,7 @@ class Tree:
         return self.do(after, lambda: os.rename(self.at(name), self.at(to)))
 
     def remove(self):
-        name = self.rng.choice(sorted(self.model))
+        name = self.rng.choice(self.indexes())
         after = copy.deepcopy(self.model)
         after[name]["keys"] = []
         if not self.do(after, lambda: talk(self.at(name, "delete"), b'{"filter": {"none": {"$exists": false}}}')):
@@ -255,9 +290,11 @@ class Tree:
         return self.do(after, lambda: os.rmdir(self.at(name)))
 
     def step(self):
-        if len(self.model) < 3:
+        if len(self.indexes()) < 3:
             return self.make()
-        return self.rng.choice((self.make, self.rename, self.remove))() if len(self.model) < 8 else self.remove()
+        if len(self.indexes()) >= 8:
+            return self.remove()
+        return self.rng.choice((self.make, self.rename, self.remove, self.bucket, self.bucket))()
 
     def run(self, steps=None):
         while (steps is None or self.changes < steps) and self.step():
@@ -301,7 +338,7 @@ def unpack_stream(data):
 
 
 def tree_of(root):
-    found = {}
+    found = {name: {"mode": os.stat(os.path.join(root, name)).st_mode & 0o7777} for name in os.listdir(root) if name.startswith("v")}
     for bucket in ("t", "u"):
         for name in os.listdir(os.path.join(root, bucket)):
             index = os.path.join(root, bucket, name)

@@ -66,6 +66,15 @@ def try_put(m, model, key, n):
     return 0
 
 
+def try_unlink(m, model, key):
+    try:
+        os.unlink(m.at("vectors", key + ".msgpack"))
+    except OSError as e:
+        return e.errno
+    del model[key]
+    return 0
+
+
 def try_stream(m, model, first, count):
     try:
         m.write("insert", b"".join(packed("s%06d" % i, vector(i), n=i) for i in range(first, first + count)))
@@ -101,6 +110,8 @@ def full_disk(kind, make_disk):
         fails_quietly = [try_put(m, model, "k1", 99) for _ in range(3)]
         equal("the old record stays when a new one does not fit", records(m), model)
         note(fails_quietly)
+        equal("records are deleted from a full disk", [try_unlink(m, model, key) for key in sorted(model)[round::97][:30]], [0] * 30)
+        equal("those and no others", records(m), model)
         with open(ballast, "r+b") as f:
             f.truncate((4 << 20) - ((round + 1) << 20))
         equal("when there is space it works again at once", [try_put(m, model, "space%d" % i, i) for i in range(5)], [0] * 5)
@@ -219,10 +230,32 @@ def few_descriptors():
     assert hard
 
 
+def remove_from_full_disk(m):
+    """The last way out of a full disk: rm -r."""
+    m.start()
+    fill(m, {}, 10 ** 6)
+    shutil.rmtree(m.index)
+    check("rm -r of an index works on a full disk", not os.path.exists(m.index))
+    # Its file goes when the last who looks at it has let go.
+    for _ in range(300):
+        try:
+            os.makedirs(m.index, exist_ok=True)
+            m.write("config", "dimension = 2\n")
+            m.write("vectors/a.json", '{"data": [1, 2]}')
+            break
+        except OSError:
+            time.sleep(0.1)
+    check("and makes room", m.read("vectors.keys") == b"a\n")
+    m.stop()
+    m.check("after rm -r")
+
+
 is_root = os.geteuid() == 0
 if is_root:
     m, model = full_disk("tmpfs", tmpfs)
     read_only_disk(m, model)
+    subprocess.run(["mount", "-o", "remount,rw", m.disk], check=True)
+    remove_from_full_disk(m)
     if shutil.which("mkfs.ext4") and os.path.exists("/dev/loop-control"):
         full_disk("ext4", loop_ext4)
 else:

@@ -5,7 +5,7 @@
 . "${SRCDIR:-.}/tests/mount/lib.sh"
 
 V=$VECFS
-pid() { head -n 1 "$S/.vecfs/lock"; }
+pid() { daemon_of "$S"; }
 status() { awk -v name="$1:" '$1 == name { print $2 }' "/proc/$(pid)/status"; }
 gone() { for _ in $(seq 200); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.05; done; return 1; }
 helper() { pgrep -x vecfs-unmount -P "$(pid)"; }

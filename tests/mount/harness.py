@@ -71,7 +71,7 @@ class Mount:
 
     def __init__(self, *options, dimension=3):
         self.dir = tempfile.mkdtemp(prefix="vecfs-test.")
-        self.store = os.path.join(self.dir, "store")
+        self.store = self.place_of_store()
         self.path = os.path.join(self.dir, "mount")
         os.mkdir(self.path)
         self.process = None
@@ -81,6 +81,9 @@ class Mount:
         if dimension:
             os.makedirs(self.index)
             self.write("config", "dimension = %d\n" % dimension)
+
+    def place_of_store(self):
+        return os.path.join(self.dir, "store")
 
     def start(self, *options):
         self.log = open(os.path.join(self.dir, "log"), "ab")

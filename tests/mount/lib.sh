@@ -32,10 +32,10 @@ trap 'exit 99' INT TERM HUP
 # The mount is ready when the program goes to the background.
 start() {
 	"$VECFS" "$S" "$M" "$@" >"$dir/log" 2>&1 || { sed 's/^/# /' "$dir/log"; echo "Bail out! cannot mount"; exit 99; }
-	daemon=$(daemon_pid)
+	daemon=$(daemon_of "$S")
 }
-# The daemon's pid: who holds the store's lock has written it there.
-daemon_pid() { head -n 1 "$S/.vecfs/lock"; }
+# The daemon's pid, as the store's lock has it.
+daemon_of() { head -n 1 "$1/.vecfs/lock"; }
 stop() {
 	fusermount3 -u "$M" || return
 	for _ in $(seq 200); do kill -0 "$daemon" 2>/dev/null || return 0; sleep 0.05; done

@@ -61,7 +61,7 @@ fails "a dead mount is told from others, and how it is cleared" "fusermount3 -u 
 ok "which clears it" fusermount3 -u "$M"
 if command -v script >/dev/null; then
 	script -qc "'$VECFS' '$S' '$M'" /dev/null >/dev/null 2>&1
-	daemon=$(daemon_pid)
+	daemon=$(daemon_of "$S")
 	is "a mount outlives its terminal" "$(ls "$M")" b
 	ok "and ends as usual" stop
 fi
