@@ -13,7 +13,7 @@ case "$2" in
 esac
 
 say "what is missing"
-install_missing g++ libhnswlib-dev dataset-fashion-mnist python3 python3-numpy
+install_missing g++ libhnswlib-dev dataset-fashion-mnist python3 python3-numpy gnuplot-nox
 # It may have come with a newer node than Debian's.
 command -v npm >/dev/null || install_missing npm
 
@@ -29,8 +29,13 @@ for program in engine client; do
 done
 c++ -O3 -march=native -w -o "$build/bench/peer_hnswlib" "$top/bench/peer_hnswlib.cc" -lpthread
 
+say "usearch"
+command -v node >/dev/null || install_missing nodejs
+mkdir -p "$build/bench/npm"
+(cd "$build/bench/npm" && npm install --silent --no-fund --no-audit usearch@2 >/dev/null)
+
 say "side by side"
 # Debian's numpy, whatever python3 comes first in the PATH.
 # shellcheck disable=SC2086
 exec /usr/bin/python3 "$top/bench/run.py" --data "${DATA:-$build/bench/data}" --out "$build/bench/out" --programs "$build/bench" \
-	--vecfs "$build/vecfs" --rounds $rounds $sets
+	--vecfs "$build/vecfs" --usearch "$build/bench/npm/node_modules" --rounds $rounds $sets

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* vecfs in process, without the mount: builds the set in a new index below a directory, then runs all queries once for every line
- * "EF K" on standard input (EF 0: what the index chose) and prints "QUERIES-PER-SECOND RECALL". The first line out is
- * "built CPU-SECONDS BYTES INGEST-SECONDS": linking's CPU, memory of the index, wall time of the durable inserts.
+ * "EF K" on standard input (EF 0: what the index chose) and prints "QUERIES-PER-SECOND RECALL". The line "churn" removes a random half of the
+ * vectors and inserts them again, and prints its CPU seconds. The first line out is "built CPU-SECONDS BYTES INGEST-SECONDS": linking's CPU,
+ * memory of the index, wall time of the durable inserts.
  * usage: engine SET-DIRECTORY EMPTY-DIRECTORY */
 #include <unistd.h>
 
@@ -26,7 +27,8 @@ static void configure(struct vf_index *index, const struct bench_set *set)
 	need(vf_index_configure(index, vf_span_str(text), &err), "configure");
 }
 
-static void insert(struct vf_index *index, const struct bench_set *set)
+/* Those that `wanted` says, or all. */
+static void insert(struct vf_index *index, const struct bench_set *set, bool (*wanted)(size_t i))
 {
 	struct vf_receipt receipt;
 	struct vf_batch *batch = NULL;
@@ -34,13 +36,16 @@ static void insert(struct vf_index *index, const struct bench_set *set)
 
 	need(vf_batch_new(index, &batch, &err), "batch");
 	for (size_t i = 0; i < set->n; i++) {
+		if (wanted && !wanted(i))
+			continue;
 		snprintf(key, sizeof key, "%zu", i);
 		struct vf_record record = { .key = vf_span_str(key), .vector = set->base + i * set->dim, .dim = set->dim,
 		                            .metadata = vf_span("\x80", 1) };
 		need(vf_batch_put(batch, &record, &err), "put");
-		if ((i + 1) % 50000 == 0 || i + 1 == set->n)
+		if ((i + 1) % 50000 == 0)
 			need(vf_batch_apply(batch, &receipt, &err), "apply");
 	}
+	need(vf_batch_apply(batch, &receipt, &err), "apply");
 	vf_batch_free(&batch);
 }
 
@@ -64,6 +69,30 @@ static void wait_until_linked(struct vf_index *index)
 {
 	while (stat_of(index, "pending"))
 		usleep(20000);
+}
+
+/* A random half, always the same. */
+static bool is_churned(size_t i)
+{
+	return (i * 0x9e3779b97f4a7c15u >> 33 & 1) != 0;
+}
+
+static void churn(struct vf_index *index, const struct bench_set *set)
+{
+	double cpu = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
+	char key[32];
+
+	for (size_t i = 0; i < set->n; i++)
+		if (is_churned(i)) {
+			snprintf(key, sizeof key, "%zu", i);
+			need(vf_index_remove(index, vf_span_str(key), &err), "remove");
+		}
+	while (stat_of(index, "dead"))
+		usleep(20000);
+	insert(index, set, is_churned);
+	wait_until_linked(index);
+	printf("%.3f 0\n", bench_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+	fflush(stdout);
 }
 
 static size_t hits_of(const struct vf_spool *spool, const struct bench_set *set, size_t query, uint32_t k, struct vf_arena *arena)
@@ -112,6 +141,7 @@ int main(int argc, char **argv)
 	struct vf_linkers *linkers = NULL;
 	struct vf_index *index = NULL;
 	unsigned ef, k;
+	char line[64];
 
 	if (argc != 3)
 		return 2;
@@ -122,14 +152,18 @@ int main(int argc, char **argv)
 	need(vf_index_open(argv[2], &options, &index, &err), "open");
 	configure(index, &set);
 	double begin = bench_clock(CLOCK_MONOTONIC), cpu = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
-	insert(index, &set);
+	insert(index, &set, NULL);
 	double ingested = bench_clock(CLOCK_MONOTONIC) - begin;
 	wait_until_linked(index);
 	printf("built %.3f %llu %.3f\n", bench_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu,
 	       (unsigned long long)stat_of(index, "memory_bytes"), ingested);
 	fflush(stdout);
-	while (scanf("%u %u", &ef, &k) == 2)
-		ask_all(index, &set, ef, k);
+	while (fgets(line, sizeof line, stdin)) {
+		if (sscanf(line, "%u %u", &ef, &k) == 2)
+			ask_all(index, &set, ef, k);
+		else
+			churn(index, &set);
+	}
 	vf_index_close(&index);
 	vf_linkers_free(&linkers);
 	return 0;

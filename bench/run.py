@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs vecfs (in process and through a real mount) and hnswlib on the same sets, interleaved, so that noise cancels: every effort is
-asked of each in turn, ROUNDS times, and the median counts. Saves OUT/results.json, prints a table of queries/s at equal recall.
+"""Runs vecfs (in process and through a real mount), hnswlib and usearch on the same sets, interleaved, so that noise cancels: every effort
+is asked of each in turn, ROUNDS times, and the best round of each counts (others were disturbed). Then half of the vectors are removed and
+inserted again, and vecfs is asked once more. Saves OUT/results.json and OUT/SET.svg, prints a table of queries/s at equal recall.
 
-usage: run.py --data DIR --out DIR --programs DIR --vecfs PROGRAM [--rounds N] SET..."""
+usage: run.py --data DIR --out DIR --programs DIR --vecfs PROGRAM [--usearch NODE_PATH] [--rounds N] SET..."""
 import argparse
 import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,13 +17,15 @@ import time
 
 EFFORTS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
 K = 10
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Program:
     """A benchmark program that answers one line with one line."""
 
-    def __init__(self, *command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, *command, **environment):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, **environment})
 
     def read(self):
         line = self.process.stdout.readline()
@@ -103,53 +105,112 @@ def at_recall(curve, target):
     return None
 
 
-def measure(args, name):
-    data = os.path.join(args.data, name)
-    work = tempfile.mkdtemp(dir=args.out)
-    os.mkdir(os.path.join(work, "engine"))
-    result = {"set": name, "k": K}
+def start_peers(args, data, work, result):
+    """In process, one after the other, since each builds on all it can get."""
     hnswlib = Program(os.path.join(args.programs, "peer_hnswlib"), data)
     cpu, size = hnswlib.read()[1:3]
     result["hnswlib"] = {"build_cpu_s": float(cpu), "bytes": int(size)}
     engine = Program(os.path.join(args.programs, "engine"), data, os.path.join(work, "engine"))
     cpu, size, ingest = engine.read()[1:4]
     result["engine"] = {"build_cpu_s": float(cpu), "bytes": int(size), "ingest_s": float(ingest)}
-    mount = Mount(args.vecfs, data, work)
-    client = Program(os.path.join(args.programs, "client"), data, mount.index)
-    result["mount"] = {"ingest_s": mount.ingest_s, "file_bytes": int(mount.stat("file_bytes"))}
-    asked = {"hnswlib": lambda ef: hnswlib.ask(ef, K), "engine": lambda ef: engine.ask(ef, K),
-             "mount": lambda ef: client.ask(ef, K, 1), "mount8": lambda ef: client.ask(ef, K, 8)}
+    peers = {"hnswlib": hnswlib, "engine": engine}
+    if args.usearch:
+        peers["usearch"] = Program("node", os.path.join(HERE, "peer_usearch.cjs"), data, work, NODE_PATH=args.usearch)
+        cpu, size = peers["usearch"].read()[1:3]
+        result["usearch"] = {"build_cpu_s": float(cpu), "bytes": int(size)}
+    return peers
+
+
+def curve_of(rows_of):
+    """rows_of: effort -> rounds of (queries/s, recall[, p50, p99])."""
+    curve = []
+    for ef, rows in rows_of.items():
+        point = {"ef": ef, "qps": max(row[0] for row in rows), "recall": rows[0][1]}
+        if len(rows[0]) > 2:
+            point.update(p50_us=min(row[2] for row in rows), p99_us=min(row[3] for row in rows))
+        curve.append(point)
+    return curve
+
+
+def sample(asked, rounds):
     samples = {who: {ef: [] for ef in EFFORTS} for who in asked}
-    for _ in range(args.rounds):
+    for _ in range(rounds):
         for ef in EFFORTS:
             for who, ask in asked.items():
                 samples[who][ef].append(ask(ef))
-    for who in asked:
-        result.setdefault(who, {})["curve"] = [
-            {"ef": ef, "qps": statistics.median(s[0] for s in rows), "recall": rows[0][1],
-             **({"p50_us": statistics.median(s[2] for s in rows), "p99_us": statistics.median(s[3] for s in rows)}
-                if len(rows[0]) > 2 else {})} for ef, rows in samples[who].items()]
+    return {who: curve_of(rows) for who, rows in samples.items()}
+
+
+def measure(args, name):
+    data = os.path.join(args.data, name)
+    work = tempfile.mkdtemp(dir=args.out)
+    os.mkdir(os.path.join(work, "engine"))
+    result = {"set": name, "k": K}
+    peers = start_peers(args, data, work, result)
+    mount = Mount(args.vecfs, data, work)
+    client = Program(os.path.join(args.programs, "client"), data, mount.index)
+    result["mount"] = {"ingest_s": mount.ingest_s, "file_bytes": int(mount.stat("file_bytes"))}
+    asked = {who: lambda ef, peer=peer: peer.ask(ef, K) for who, peer in peers.items()}
+    asked.update(mount=lambda ef: client.ask(ef, K, 1), mount8=lambda ef: client.ask(ef, K, 8))
+    for who, curve in sample(asked, args.rounds).items():
+        result.setdefault(who, {})["curve"] = curve
     result["default"] = dict(zip(("qps", "recall", "p50_us", "p99_us"), client.ask(0, K, 1)))
-    for program in (hnswlib, engine, client):
+    result["churned"] = {"cpu_s": peers["engine"].ask("churn")[0]}
+    for who, curve in sample({who: asked[who] for who in ("hnswlib", "engine")}, args.rounds).items():
+        result["churned"][who] = {"curve": curve}
+    for program in (*peers.values(), client):
         program.end()
     mount.end()
     shutil.rmtree(work)
     return result
 
 
+SHOWN = ("hnswlib", "usearch", "engine", "mount", "mount8")
+
+
 def print_table(results):
-    print(f"{'set':12} {'recall':>6} {'hnswlib':>9} {'engine':>9} {'x':>6} {'mount':>9} {'x':>6} {'8 clients':>9} {'x one':>6}")
+    print(f"{'set':12} {'recall':>6} {'hnswlib':>9} {'usearch':>9} {'engine':>9} {'x':>6} {'mount':>9} {'x':>6} {'8 clients':>9} {'x one':>6}")
     for r in results:
         for target in (0.90, 0.95, 0.99):
-            qps = {who: at_recall(r[who]["curve"], target) for who in ("hnswlib", "engine", "mount", "mount8")}
+            qps = {who: at_recall(r[who]["curve"], target) for who in SHOWN if who in r}
             if None in qps.values():
                 continue
-            print(f"{r['set']:12} {target:6.2f} {qps['hnswlib']:9.0f} {qps['engine']:9.0f} {qps['engine'] / qps['hnswlib']:6.2f} "
-                  f"{qps['mount']:9.0f} {qps['mount'] / qps['hnswlib']:6.2f} {qps['mount8']:9.0f} {qps['mount8'] / qps['mount']:6.2f}")
-        h, e = r["hnswlib"], r["engine"]
+            print(f"{r['set']:12} {target:6.2f} {qps['hnswlib']:9.0f} {qps.get('usearch', 0):9.0f} {qps['engine']:9.0f} "
+                  f"{qps['engine'] / qps['hnswlib']:6.2f} {qps['mount']:9.0f} {qps['mount'] / qps['hnswlib']:6.2f} {qps['mount8']:9.0f} "
+                  f"{qps['mount8'] / qps['mount']:6.2f}")
+        h, e, c = r["hnswlib"], r["engine"], r["churned"]
         print(f"{r['set']:12} build CPU {h['build_cpu_s']:.1f} / {e['build_cpu_s']:.1f} s ({e['build_cpu_s'] / h['build_cpu_s']:.2f}), "
               f"memory {h['bytes'] / 1e6:.0f} / {e['bytes'] / 1e6:.0f} MB ({e['bytes'] / h['bytes']:.2f}), "
               f"default settings: recall {r['default']['recall']:.4f} at {r['default']['qps']:.0f}/s, p50 {r['default']['p50_us']:.0f} us")
+        fresh, after = ({p["ef"]: p for p in x["curve"]} for x in (e, c["engine"]))
+        still = {p["ef"]: p["qps"] for p in c["hnswlib"]["curve"]}
+        noise = still[64] / next(p["qps"] for p in h["curve"] if p["ef"] == 64)
+        print(f"{'':12} half removed and inserted again: recall at ef 64 {fresh[64]['recall']:.4f} -> {after[64]['recall']:.4f}, "
+              f"queries/s x {after[64]['qps'] / fresh[64]['qps'] / noise:.2f} (hnswlib, which was left alone, meanwhile x {noise:.2f})")
+
+
+PLOT = """set terminal svg size 720,480 dynamic background rgb 'white'
+set output '{out}'
+set title '{title}'
+set xlabel 'recall@10'
+set ylabel 'queries/s'
+set logscale y
+set key left bottom
+set grid
+plot {lines}
+"""
+
+
+def plot(result, out):
+    """A curve for each, by gnuplot where it is installed."""
+    if not shutil.which("gnuplot"):
+        return
+    names = {"mount": "vecfs, mounted", "mount8": "vecfs, mounted, 8 clients", "engine": "vecfs, in process"}
+    shown = [who for who in SHOWN if who in result]
+    lines = ", ".join(f"'-' with linespoints title '{names.get(who, who)}'" for who in shown)
+    points = "".join("".join(f"{p['recall']} {p['qps']}\n" for p in result[who]["curve"]) + "e\n" for who in shown)
+    script = PLOT.format(out=os.path.join(out, result["set"] + ".svg"), title=result["set"], lines=lines)
+    subprocess.run(["gnuplot"], input=script + points, text=True, check=True)
 
 
 def main():
@@ -158,15 +219,17 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--programs", required=True)
     parser.add_argument("--vecfs", required=True)
+    parser.add_argument("--usearch")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("sets", nargs="+")
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
-    subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), "sets.py"), args.data, *args.sets], check=True)
+    subprocess.run([sys.executable, os.path.join(HERE, "sets.py"), args.data, *args.sets], check=True)
     results = []
     for name in args.sets:
         results.append(measure(args, name))
         print_table(results[-1:])
+        plot(results[-1], args.out)
         with open(os.path.join(args.out, "results.json"), "w", encoding="utf-8") as file:
             json.dump({"date": time.strftime("%Y-%m-%d"), "machine": platform.processor() or platform.machine(),
                        "processors": os.cpu_count(), "results": results}, file, indent=1)
