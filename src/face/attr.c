@@ -70,6 +70,8 @@ void vf_node_stat(struct vf_face *face, struct vf_node *node, struct stat *out)
 	if (node->row == &vf_tree[VF_ROW_VECTORS]) {
 		node->site->vectors_node = vf_node_id(face, node);
 		mtime_ns = node->site->changed_ns;
+	} else if (node->row == &vf_tree[VF_ROW_QUERIES] || node->row == &vf_tree[VF_ROW_ANSWERS]) {
+		mtime_ns = node->site->saved_ns;
 	}
 	*out = (struct stat){
 		.st_mode = mode_of(node->row, attr.mode), .st_uid = attr.uid, .st_gid = attr.gid, .st_blksize = 4096,
@@ -171,6 +173,8 @@ int vf_node_set_attr(struct vf_call *call, struct vf_node *node, struct vf_handl
 		return set_scratch(node->scratch, attr, to_set);
 	if ((to_set & SETS_TIME) && row == VF_ROW_VECTORS)
 		node->site->changed_ns = time_of(attr, to_set);
+	if ((to_set & SETS_TIME) && row == VF_ROW_QUERIES)
+		node->site->saved_ns = time_of(attr, to_set);
 	if ((to_set & SETS_TIME) && node->row->file && node->row->file->touch)
 		return node->row->file->touch(call, node, time_of(attr, to_set));
 	return 0;

@@ -135,6 +135,15 @@ check("the time of vectors/ moves with insert", after > before, before, after)
 time.sleep(0.02)
 os.unlink(m.at("vectors", "time.msgpack"))
 check("and with rm", os.stat(m.at("vectors")).st_mtime_ns > after)
+before = os.stat(m.at("queries")).st_mtime_ns
+m.write("queries/moves.json", b"{}")
+made = os.stat(m.at("queries")).st_mtime_ns
+check("that of queries/ with a question", made > before)
+os.rename(m.at("queries", "moves.json"), m.at("queries", "moved.json"))
+renamed = os.stat(m.at("queries")).st_mtime_ns
+check("with mv", renamed > made)
+os.unlink(m.at("queries", "moved.json"))
+check("and with rm", os.stat(m.at("queries")).st_mtime_ns > renamed)
 before = os.stat(P).st_mtime_ns
 time.sleep(0.02)
 os.mkdir(join(P, "later"))
