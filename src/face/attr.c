@@ -8,7 +8,10 @@
 
 static struct timespec timespec_of(int64_t ns)
 {
-	return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+	int64_t rest = ns % 1000000000;
+
+	/* Before 1970 the nanoseconds count forwards too. */
+	return (struct timespec){ .tv_sec = ns / 1000000000 - (rest < 0), .tv_nsec = rest < 0 ? rest + 1000000000 : rest };
 }
 
 static struct vf_dir_attr dir_attr(struct vf_face *face, struct vf_node *node)
@@ -97,9 +100,16 @@ void vf_node_entry(struct vf_face *face, struct vf_node *node, struct fuse_entry
 
 /* ---- setting ---- */
 
+/* Times that 64 bits of nanoseconds do not hold (before 1677, after 2262) are the nearest that they do. */
 static int64_t time_of(const struct stat *attr, int to_set)
 {
-	return to_set & FUSE_SET_ATTR_MTIME_NOW ? vf_clock_real_ns() : (int64_t)attr->st_mtim.tv_sec * 1000000000 + attr->st_mtim.tv_nsec;
+	int64_t ns;
+
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		return vf_clock_real_ns();
+	if (__builtin_mul_overflow((int64_t)attr->st_mtim.tv_sec, (int64_t)1000000000, &ns) || __builtin_add_overflow(ns, attr->st_mtim.tv_nsec, &ns))
+		return attr->st_mtim.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return ns;
 }
 
 #define SETS_OWNER (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
