@@ -701,7 +701,7 @@ START_TEST(json_that_cannot_be_completed_is_broken_at_once)
 {
 	static const struct { const char *text; uint64_t place; } broken[] = {
 		{ "]", 0 }, { "}", 0 }, { "[}", 1 }, { "{\"a\": 1]", 7 }, { ",", 0 }, { "  :", 2 }, { "[1, \x80]", 4 }, { "\"a\nb\"", 2 },
-		{ "[\x01", 1 }, { "\xef\xbb\xbf{}", 0 }, { "'a'", 0 },
+		{ "[\x01", 1 }, { "\xef\xbb\xbf{}", 0 }, { "'a'", 0 }, { "{a", 1 }, { "{ 5", 2 }, { "[{,", 2 }, { "{{", 1 },
 	};
 	struct vf_err err = VF_ERR_INIT;
 
@@ -791,7 +791,7 @@ START_TEST(broken_json_is_refused_with_its_place)
 	REFUSE(VF_JSON, "[01]", 2, "invalid");
 	REFUSE(VF_JSON, "\"\xc3(\"", 1, "decode byte");
 	REFUSE(VF_JSON, "\"\\ud800\"", 8, "Unicode");
-	REFUSE(VF_JSON, "{a: 1}", 2, "expected");
+	REFUSE(VF_JSON, "{a: 1}", 1, "double quotes");
 	REFUSE(VF_JSON, "[[1, 2, 3], [4, 5, 6], x]", 24, "invalid token");
 	REFUSE(VF_JSON, "{\"a\": [1, 2, 3], \"a\": [4]}", 20, "duplicate");
 	REFUSE(VF_JSON, "[x, [1, 2, 3]]", 2, "invalid token");

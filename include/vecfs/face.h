@@ -21,6 +21,8 @@ struct vf_face_options {
 /* Mounts; ready when it returns 0. The catalog is lent until free. The message says how to clear a dead mount. */
 int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const struct vf_face_options *options,
                   struct vf_face **out, struct vf_err *err);
+/* The same without a mount: requests of the FUSE protocol come as messages from a socket, and the replies go there. The socket is taken. */
+int vf_face_attach(struct vf_catalog *catalog, int socket, const struct vf_face_options *options, struct vf_face **out, struct vf_err *err);
 /* Answers the kernel until the mount is gone or SIGTERM, SIGINT comes. */
 int vf_face_serve(struct vf_face *face, struct vf_err *err);
 void vf_face_free(struct vf_face **face);      /* unmounts when still mounted */

@@ -24,7 +24,7 @@ struct vf_scanner {
 	uint64_t skip;
 	uint8_t head[5];
 	uint8_t head_len;
-	bool started, in_string, escaped, in_scalar;
+	bool started, map_begins, in_string, escaped, in_scalar;
 };
 
 enum vf_scan_result { VF_SCAN_MORE, VF_SCAN_DONE };

@@ -170,6 +170,7 @@ static int open_json(struct vf_scanner *s, uint8_t c, struct vf_err *err)
 	if (s->depth == VF_VALUE_DEPTH_MAX)
 		return fail_deep(s->used, err);
 	s->left[s->depth++] = c;
+	s->map_begins = c == '{';
 	return VF_SCAN_MORE;
 }
 
@@ -183,10 +184,14 @@ static int close_json(struct vf_scanner *s, uint8_t c, struct vf_err *err)
 	return s->depth == 0 ? VF_SCAN_DONE : VF_SCAN_MORE;
 }
 
-/* Outside of strings; p[0] is neither white space nor, inside of a list or a map, a separator or a scalar. */
+/* Outside of strings; p[0] is neither white space nor, inside of a list or a map, a separator or a scalar, but where a map begins. */
 static int feed_token(struct vf_scanner *s, uint8_t c, struct vf_err *err)
 {
 	s->started = true;
+	/* A shell takes the quotes away: who does not look at close(2) has to hear of it from the write. */
+	if (s->map_begins && c != '"' && c != '}')
+		return vf_fail_at(err, EINVAL, VF_PLACE_BYTE, s->used, "a map begins with a name in double quotes, not with byte 0x%02x", c);
+	s->map_begins = false;
 	switch ((enum json_class)json_class[c]) {
 	case QUOTE:
 		s->in_string = true;
@@ -223,7 +228,7 @@ static int feed_top_scalar(struct vf_scanner *s, const uint8_t *p, size_t len, s
 
 static int feed_between(struct vf_scanner *s, const uint8_t *p, size_t len, size_t *step, struct vf_err *err)
 {
-	uint8_t last = s->depth ? SCALAR : SPACE;    /* classes up to this one need no look here */
+	uint8_t last = s->depth && !s->map_begins ? SCALAR : SPACE;    /* classes up to this one need no look here */
 	size_t i = 0;
 
 	while (i < len && json_class[p[i]] != BAD && json_class[p[i]] <= last)
@@ -264,7 +269,7 @@ void vf_scanner_init(struct vf_scanner *scanner, enum vf_format format)
 	scanner->used = scanner->skip = 0;
 	scanner->depth = 0;
 	scanner->head_len = 0;
-	scanner->started = scanner->in_string = scanner->escaped = scanner->in_scalar = false;
+	scanner->started = scanner->map_begins = scanner->in_string = scanner->escaped = scanner->in_scalar = false;
 }
 
 int vf_scanner_feed(struct vf_scanner *scanner, struct vf_span bytes, size_t *taken, struct vf_err *err)

@@ -8,7 +8,10 @@
 
 static struct timespec timespec_of(int64_t ns)
 {
-	return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+	int64_t rest = ns % 1000000000;
+
+	/* Before 1970 the nanoseconds count forwards too. */
+	return (struct timespec){ .tv_sec = ns / 1000000000 - (rest < 0), .tv_nsec = rest < 0 ? rest + 1000000000 : rest };
 }
 
 static struct vf_dir_attr dir_attr(struct vf_face *face, struct vf_node *node)
@@ -70,6 +73,8 @@ void vf_node_stat(struct vf_face *face, struct vf_node *node, struct stat *out)
 	if (node->row == &vf_tree[VF_ROW_VECTORS]) {
 		node->site->vectors_node = vf_node_id(face, node);
 		mtime_ns = node->site->changed_ns;
+	} else if (node->row == &vf_tree[VF_ROW_QUERIES] || node->row == &vf_tree[VF_ROW_ANSWERS]) {
+		mtime_ns = node->site->saved_ns;
 	}
 	*out = (struct stat){
 		.st_mode = mode_of(node->row, attr.mode), .st_uid = attr.uid, .st_gid = attr.gid, .st_blksize = 4096,
@@ -95,9 +100,16 @@ void vf_node_entry(struct vf_face *face, struct vf_node *node, struct fuse_entry
 
 /* ---- setting ---- */
 
+/* Times that 64 bits of nanoseconds do not hold (before 1677, after 2262) are the nearest that they do. */
 static int64_t time_of(const struct stat *attr, int to_set)
 {
-	return to_set & FUSE_SET_ATTR_MTIME_NOW ? vf_clock_real_ns() : (int64_t)attr->st_mtim.tv_sec * 1000000000 + attr->st_mtim.tv_nsec;
+	int64_t ns;
+
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		return vf_clock_real_ns();
+	if (__builtin_mul_overflow((int64_t)attr->st_mtim.tv_sec, (int64_t)1000000000, &ns) || __builtin_add_overflow(ns, attr->st_mtim.tv_nsec, &ns))
+		return attr->st_mtim.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return ns;
 }
 
 #define SETS_OWNER (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
@@ -171,6 +183,8 @@ int vf_node_set_attr(struct vf_call *call, struct vf_node *node, struct vf_handl
 		return set_scratch(node->scratch, attr, to_set);
 	if ((to_set & SETS_TIME) && row == VF_ROW_VECTORS)
 		node->site->changed_ns = time_of(attr, to_set);
+	if ((to_set & SETS_TIME) && row == VF_ROW_QUERIES)
+		node->site->saved_ns = time_of(attr, to_set);
 	if ((to_set & SETS_TIME) && node->row->file && node->row->file->touch)
 		return node->row->file->touch(call, node, time_of(attr, to_set));
 	return 0;

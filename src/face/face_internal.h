@@ -127,6 +127,7 @@ struct vf_site {
 	pid_t maker;                 /* face->lock: a cp -r that has made the index, to which fixed entries are not there until it makes them */
 	uint32_t unmade;             /* face->lock: these rows, counted from VF_ROW_CONFIG */
 	_Atomic int64_t changed_ns;  /* records last changed */
+	_Atomic int64_t saved_ns;    /* saved questions last changed */
 	_Atomic uint64_t vectors_node; /* the node of vectors/, to tell the kernel that its times moved; 0: not known */
 };
 struct vf_site_names { char bucket[256], index[256]; };

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #include "vecfs/clock.h"
 #include "vecfs/log.h"
@@ -150,13 +152,12 @@ static bool many_processors(void)
 	return sched_getaffinity(0, sizeof ours, &ours) == 0 && CPU_COUNT(&ours) > 1;
 }
 
-int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const struct vf_face_options *options, struct vf_face **out, struct vf_err *err)
+static struct vf_face *new_face(struct vf_catalog *catalog, const struct vf_face_options *options)
 {
 	struct vf_face *face = calloc(1, sizeof *face);
-	int rc;
 
 	if (!face)
-		return vf_oom(err);
+		return NULL;
 	face->catalog = catalog;
 	face->options = *options;
 	face->mounted_ns = vf_clock_real_ns();
@@ -165,16 +166,66 @@ int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const stru
 	pthread_mutex_init(&face->lock, NULL);
 	said[0] = '\0';
 	fuse_set_log_func(listen_to_fuse);
-	face->mountpoint = strdup(mountpoint);
-	rc = face->mountpoint ? check_mountpoint(mountpoint, err) : vf_oom(err);
-	(void)(rc || (rc = make_parts(face, err)) || (rc = start_session(face, err)) || (rc = watch_signals(face, err)) ||
-	       (rc = mount_session(face, err)));
+	return face;
+}
+
+/* What begins a face ends with the face, or with nothing. */
+static int begun(struct vf_face *face, int rc, struct vf_face **out)
+{
 	fuse_set_log_func(speak_to_log);
 	if (rc)
 		vf_face_free(&face);
 	else
 		*out = face;
 	return rc;
+}
+
+int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const struct vf_face_options *options, struct vf_face **out, struct vf_err *err)
+{
+	struct vf_face *face = new_face(catalog, options);
+	int rc;
+
+	if (!face)
+		return vf_oom(err);
+	face->mountpoint = strdup(mountpoint);
+	rc = face->mountpoint ? check_mountpoint(mountpoint, err) : vf_oom(err);
+	(void)(rc || (rc = make_parts(face, err)) || (rc = start_session(face, err)) || (rc = watch_signals(face, err)) ||
+	       (rc = mount_session(face, err)));
+	return begun(face, rc, out);
+}
+
+/* ---- a socket instead of a mount ---- */
+
+static ssize_t receive(int fd, void *buf, size_t len, void *ctx)
+{
+	ssize_t n = read(fd, buf, len);
+
+	(void)ctx;
+	/* Nobody is there any more: as when a mount is gone. */
+	if (n == 0) {
+		errno = ENODEV;
+		return -1;
+	}
+	return n;
+}
+
+static ssize_t reply(int fd, struct iovec *iov, int count, void *ctx)
+{
+	(void)ctx;
+	return writev(fd, iov, count);
+}
+
+int vf_face_attach(struct vf_catalog *catalog, int socket, const struct vf_face_options *options, struct vf_face **out, struct vf_err *err)
+{
+	static const struct fuse_custom_io io = { .writev = reply, .read = receive };
+	struct vf_face *face = new_face(catalog, options);
+	int rc;
+
+	if (!face)
+		return vf_oom(err);
+	if ((rc = make_parts(face, err)) == 0 && (rc = start_session(face, err)) == 0 && fuse_session_custom_io(face->session, &io, socket))
+		rc = vf_fail(err, EINVAL, "cannot serve a socket: %s", said);
+	return begun(face, rc, out);
 }
 
 static int loop(struct vf_face *face)

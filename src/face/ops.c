@@ -53,13 +53,19 @@ static int not_here(struct vf_call *call, struct vf_node *dir, const char *what)
 
 /* ---- names ---- */
 
+/* What is not a directory holds no names, whoever asks. */
+static const struct vf_dir_ops *dir_ops(const struct vf_node *dir)
+{
+	static const struct vf_dir_ops none;
+
+	return dir->row->dir ? dir->row->dir : &none;
+}
+
 static int look_up(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_node **out)
 {
 	struct vf_found found;
 
-	if (!dir->row->dir)
-		return -ENOTDIR;
-	int rc = dir->row->dir->lookup(call, dir, name, &found);
+	int rc = dir_ops(dir)->lookup ? dir_ops(dir)->lookup(call, dir, name, &found) : -ENOTDIR;
 	return rc ? rc : vf_node_settle(call, &found, out);
 }
 
@@ -174,8 +180,8 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 {
 	struct vf_call call;
 	struct vf_node *dir = begin(&call, req, parent, "mkdir"), *node;
-	const struct vf_dir_ops *ops = dir->row->dir;
-	int rc = ops && ops->make ? ops->make(&call, dir, name, mode) : not_here(&call, dir, "a directory");
+	const struct vf_dir_ops *ops = dir_ops(dir);
+	int rc = ops->make ? ops->make(&call, dir, name, mode) : not_here(&call, dir, "a directory");
 
 	if (rc == 0)
 		rc = look_up(&call, dir, name, &node);
@@ -191,7 +197,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct vf_call call;
 	struct vf_node *dir = begin_name(&call, req, parent, "unlink");
-	const struct vf_dir_ops *ops = dir->row->dir;
+	const struct vf_dir_ops *ops = dir_ops(dir);
 	int rc = ops->unlink ? ops->unlink(&call, dir, name) : vf_fail(&call.err, EPERM, "nothing can be deleted in %s", dir->row->path);
 
 	finish(&call, dir, name, rc);
@@ -201,7 +207,7 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct vf_call call;
 	struct vf_node *dir = begin(&call, req, parent, "rmdir");
-	const struct vf_dir_ops *ops = dir->row->dir;
+	const struct vf_dir_ops *ops = dir_ops(dir);
 	int rc = ops->rmdir ? ops->rmdir(&call, dir, name) : vf_fail(&call.err, EPERM, "nothing can be deleted in %s", dir->row->path);
 
 	finish(&call, dir, name, rc);
@@ -287,7 +293,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct vf_node *dir = begin(&call, req, parent, "create"), *node;
 	struct vf_handle *handle;
 	struct fuse_entry_param entry;
-	const struct vf_dir_ops *ops = dir->row->dir;
+	const struct vf_dir_ops *ops = dir_ops(dir);
 	int rc = ops->create ? ops->create(&call, dir, name, mode, fi->flags, &node, &handle) : not_here(&call, dir, "a file");
 
 	if (rc) {
@@ -334,7 +340,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	call.lock_owner = fi->lock_owner;
 	pthread_mutex_lock(&handle->lock);
 	vf_handle_seen(&call, handle);
-	int rc = handle->ops->write(&call, handle, vf_span(buf, size), (uint64_t)off);
+	int rc = handle->ops->write ? handle->ops->write(&call, handle, vf_span(buf, size), (uint64_t)off) : -EBADF;
 	pthread_mutex_unlock(&handle->lock);
 	if (rc) {
 		finish(&call, node, NULL, rc);
@@ -393,7 +399,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct vf_call call;
 	struct vf_node *node = begin_beside(&call, req, ino, "opendir");
 	struct vf_dir *dir;
-	int rc = vf_dir_open(&call, node, &dir);
+	int rc = node->row->dir ? vf_dir_open(&call, node, &dir) : -ENOTDIR;
 
 	if (rc) {
 		finish(&call, node, NULL, rc);

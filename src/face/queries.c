@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "vecfs/clock.h"
+
 static bool ends_in(struct vf_span name, const char *end)
 {
 	size_t n = strlen(end);
@@ -105,6 +107,8 @@ static int queries_unlink(struct vf_call *call, struct vf_node *dir, const char 
 	int rc = vf_call_hold(call, dir->site);
 	if (rc == 0)
 		rc = vf_index_saved_remove(call->index, name, &call->err);
+	if (rc == 0)
+		dir->site->saved_ns = vf_clock_real_ns();
 	if (rc == 0 || rc == -ENOENT)
 		vf_node_unlinked(call->face, VF_ROW_SAVED, dir->site, vf_span_str(name));
 	return rc;

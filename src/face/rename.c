@@ -4,6 +4,8 @@
 #include "face_internal.h"
 
 #include <errno.h>
+
+#include "vecfs/clock.h"
 #include <fcntl.h>
 #include <stdio.h>
 
@@ -295,5 +297,8 @@ int vf_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, 
 		return vf_fail(&call->err, EPERM, "%s and %s are not two names of one kind", from_dir->row->path, to_dir->row->path);
 	if ((rc = side_of(call, from_dir, from, &one)) || (rc = side_of(call, to_dir, to, &two)) || (rc = vf_call_hold(call, from_dir->site)))
 		return rc;
-	return inside(call, &one, &two, replace);
+	rc = inside(call, &one, &two, replace);
+	if (rc == 0 && (a == VF_ROW_QUERIES || b == VF_ROW_QUERIES))
+		to_dir->site->saved_ns = vf_clock_real_ns();
+	return rc;
 }

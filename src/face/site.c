@@ -29,7 +29,7 @@ static struct vf_site *new_site(const char *bucket, const char *index, const str
 	site->id = attr->id;
 	site->is_index = index != NULL;
 	site->attr = *attr;
-	site->changed_ns = attr->mtime_ns;
+	site->changed_ns = site->saved_ns = attr->mtime_ns;
 	return site;
 }
 

@@ -135,6 +135,20 @@ check("the time of vectors/ moves with insert", after > before, before, after)
 time.sleep(0.02)
 os.unlink(m.at("vectors", "time.msgpack"))
 check("and with rm", os.stat(m.at("vectors")).st_mtime_ns > after)
+for ns in (-1500000000, -1, 1, 4102444800 * 10**9 + 5):
+    os.utime(m.at("vectors", "k1.msgpack"), ns=(ns, ns))
+    equal("a time of %d ns is kept" % ns, os.stat(m.at("vectors", "k1.msgpack")).st_mtime_ns, ns)
+os.utime(m.at("vectors", "k1.msgpack"), (10**15, 10**15))
+equal("one in a far future is the last that there is", os.stat(m.at("vectors", "k1.msgpack")).st_mtime_ns, 2**63 - 1)
+before = os.stat(m.at("queries")).st_mtime_ns
+m.write("queries/moves.json", b"{}")
+made = os.stat(m.at("queries")).st_mtime_ns
+check("that of queries/ with a question", made > before)
+os.rename(m.at("queries", "moves.json"), m.at("queries", "moved.json"))
+renamed = os.stat(m.at("queries")).st_mtime_ns
+check("with mv", renamed > made)
+os.unlink(m.at("queries", "moved.json"))
+check("and with rm", os.stat(m.at("queries")).st_mtime_ns > renamed)
 before = os.stat(P).st_mtime_ns
 time.sleep(0.02)
 os.mkdir(join(P, "later"))
