@@ -7,17 +7,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vecfs/name.h"
+
 struct check {
 	const char *store, *bucket, *index;
 	bool repair;
 	uint64_t indexes, findings, repaired, lost;
 };
 
+/* A damaged key may have any bytes: a terminal gets text, escaped as keys are. */
+static void print_text(const char *text)
+{
+	bool is_text = vf_utf8_valid(vf_span_str(text));
+
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+		if (*c < ' ' || *c == 0x7f || (*c > 0x7f && !is_text))
+			printf("%%%02X", *c);
+		else
+			putchar(*c);
+}
+
 static void print_finding(void *ctx, const char *text)
 {
 	const struct check *check = ctx;
 
-	printf("%s/%s: %s\n", check->bucket, check->index, text);
+	printf("%s/%s: ", check->bucket, check->index);
+	print_text(text);
+	putchar('\n');
 }
 
 /* An index that cannot even be opened is a finding; the others are still looked at. */

@@ -180,11 +180,22 @@ static void join(struct vf_node *node, struct vf_found *found)
 	node->ctime_ns = found->ctime_ns;
 }
 
-#define REFUSAL_NS 1000000000
+#define REFUSAL_NS (60 * (int64_t)1000000000)     /* coming back takes long when many want something */
+#define REFUSAL_TRIES 8u
 
+/* The place of a process, or the one that it may take: the oldest of some. */
 static struct vf_refused *refusal_of(struct vf_face *face, pid_t pid)
 {
-	return &face->refused[(uint32_t)pid % VF_REFUSED_MAX];
+	struct vf_refused *oldest = NULL;
+
+	for (uint32_t i = 0; i < REFUSAL_TRIES; i++) {
+		struct vf_refused *r = &face->refused[((uint32_t)pid + i) % VF_REFUSED_MAX];
+		if (r->pid == pid)
+			return r;
+		if (!oldest || r->ns < oldest->ns)
+			oldest = r;
+	}
+	return oldest;
 }
 
 /* It was just refused a node of this name, and is coming back for another one. The kernel looks twice when the first answer is another node than
@@ -310,7 +321,7 @@ bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer)
 	if (refused)
 		*r = (struct vf_refused){ call->pid, hash_of(node->row, node->site, node->name), vf_clock_mono_ns() };
 	else if (r->pid == call->pid)
-		r->pid = 0;
+		*r = (struct vf_refused){ 0 };
 	if (!refused && writer) {
 		node->writers++;
 		node->staged_size = node->pending ? node->staged_size : node->size;
