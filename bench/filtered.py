@@ -214,7 +214,7 @@ class SqliteVec:
 
 # ---- all of it ----
 
-PLANS = ["nothing matches", "scan of vectors in memory", "graph", "scan of codes", "scan of vectors"]
+PLANS = ["nothing matches", "scan of vectors in memory", "graph", "graph, given up for a scan of codes", "scan of codes", "scan of vectors"]
 
 
 def best_p50(rounds):

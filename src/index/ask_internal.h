@@ -141,6 +141,7 @@ struct vf_plan_facts {
 	uint64_t records, matched, top_k;   /* top_k clipped to matched */
 	bool filtered, flat;
 	bool exact, certain;                /* asked for: the true answer; a recall of 1 */
+	bool unknown;                       /* what the graph would miss was not measured, and cannot be told from what was */
 	uint32_t dim, ef;
 	enum vf_code code;
 	unsigned row_ps, place_ps;          /* as measured in this index; 0: not measured */

@@ -102,7 +102,7 @@ int vf_explain(struct vf_ask *ask, const struct vf_probe *probe, struct vf_value
 		if (rc)
 			return rc;
 	}
-	put_text(&m, "plan", probe ? vf_way_name(ask->plan.way) : "keys in order");
+	put_text(&m, "plan", !probe ? "keys in order" : probe->early ? "graph, given up for a scan of codes" : vf_way_name(ask->plan.way));
 	put_int(&m, "records", ask->facts.records);
 	put_int(&m, "matched", ask->matched);
 	if (probe) {

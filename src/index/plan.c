@@ -116,7 +116,7 @@ void vf_plan_make(const struct vf_plan_facts *facts, struct vf_plan *out)
 		scan(facts, out, VF_WAY_FLOATS);
 	} else if (facts->flat) {
 		scan(facts, out, VF_WAY_FLAT);
-	} else if (facts->certain || (facts->filtered && facts->matched <= ALWAYS_SCANNED) || ef >= facts->matched ||
+	} else if (facts->certain || facts->unknown || (facts->filtered && facts->matched <= ALWAYS_SCANNED) || ef >= facts->matched ||
 	           out->codes_ns <= out->graph_ns) {
 		scan(facts, out, VF_WAY_CODES);
 	} else {
