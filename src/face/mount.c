@@ -116,6 +116,8 @@ static int start_session(struct vf_face *face, struct vf_err *err)
 static int watch_signals(struct vf_face *face, struct vf_err *err)
 {
 	signal(SIGHUP, SIG_IGN);
+	/* Who is started in the background of a script has it ignored, and libfuse would leave it so. */
+	signal(SIGINT, SIG_DFL);
 	if (fuse_set_signal_handlers(face->session))
 		return vf_fail(err, EINVAL, "cannot watch for signals");
 	face->watching = true;
