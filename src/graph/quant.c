@@ -209,11 +209,11 @@ static void apply_f32(const struct vf_graph *g, const float *vector, uint8_t *co
 }
 
 /* How vectors of one kind lie on the codes. */
-struct scale { float scale, step; };
+struct scale { float scale, step, inverse; };
 
 static struct scale scale_of_vector(const struct vf_graph *g, const float *vector)
 {
-	return (struct scale){ scale_of(g->params.metric, vector, g->quant.dim), g->quant.step };
+	return (struct scale){ scale_of(g->params.metric, vector, g->quant.dim), g->quant.step, 1 / g->quant.step };
 }
 
 static struct scale scale_of_query(const struct vf_graph *g, const float *vector)
@@ -225,7 +225,9 @@ static struct scale scale_of_query(const struct vf_graph *g, const float *vector
 	for (uint32_t i = 0; i < g->quant.dim; i++)
 		most = fabsf(vector[i]) > most ? fabsf(vector[i]) : most;
 	float step = most / CODE_HALF;
-	return (struct scale){ 1, step > 0 && isfinite(1 / step) ? step : 1 };
+	if (!(step > 0 && isfinite(1 / step)))
+		step = 1;
+	return (struct scale){ 1, step, 1 / step };
 }
 
 static float unit_of(const struct vf_graph *g, const float *vector, const struct scale *s, uint32_t i)
@@ -245,21 +247,41 @@ static double clamped_by(const struct vf_graph *g, const float *vector, const st
 	return square;
 }
 
+typedef float vf_eight __attribute__((vector_size(32)));
+typedef int32_t vf_eight_ints __attribute__((vector_size(32)));
+typedef uint8_t vf_eight_bytes __attribute__((vector_size(8)));
+
+/* Eight numbers at a time, or the first n of them, as codes; notes which were clamped. */
+static inline void code_eight(const float *vector, const float *mean, const struct scale *s, uint32_t n, uint8_t *code, vf_eight_ints *clamped)
+{
+	vf_eight x = { 0 }, m = { 0 };
+
+	memcpy(&x, vector, n * sizeof *vector);
+	memcpy(&m, mean, n * sizeof *mean);
+	/* Half is added because a conversion cuts. */
+	x = (x * s->scale - m) * s->inverse + (CODE_ZERO + 0.5f);
+	vf_eight_ints below = x < 0, above = x >= 256, ints = __builtin_convertvector(x, vf_eight_ints);
+	ints = (ints & ~below & ~above) | (above & 255);
+	vf_eight_bytes bytes = __builtin_convertvector(ints, vf_eight_bytes);
+	memcpy(code, &bytes, n);
+	*clamped |= below | above;
+}
+
 /* False when clamping moves it further than rounding does. */
 static bool apply_u8(const struct vf_graph *g, const float *vector, const struct scale *s, uint8_t *code)
 {
-	float inverse = 1 / s->step, least = INFINITY, most = -INFINITY;
+	uint32_t dim = g->quant.dim, i = 0;
+	vf_eight_ints clamped = { 0 };
+	int32_t any = 0;
 
-	for (uint32_t i = 0; i < g->quant.dim; i++) {
-		/* Clamped before rounding, so that the cast is always defined; half is added because a cast cuts. */
-		float x = (vector[i] * s->scale - g->quant.mean[i]) * inverse + (CODE_ZERO + 0.5f);
-		least = x < least ? x : least;
-		most = x > most ? x : most;
-		x = x > 0 ? x : 0;
-		code[i] = (uint8_t)(x < 255.5f ? x : 255);
-	}
-	memset(code + g->quant.dim, CODE_ZERO, g->code_stride - g->quant.dim);
-	return (least >= 0 && most < 256) || !(clamped_by(g, vector, s) > ROUNDING * g->quant.dim);
+	for (; i + 8 <= dim; i += 8)
+		code_eight(vector + i, g->quant.mean + i, s, 8, code + i, &clamped);
+	if (i < dim)
+		code_eight(vector + i, g->quant.mean + i, s, dim - i, code + i, &clamped);
+	memset(code + dim, CODE_ZERO, g->code_stride - dim);
+	for (i = 0; i < 8; i++)
+		any |= clamped[i];
+	return !any || !(clamped_by(g, vector, s) > ROUNDING * dim);
 }
 
 bool vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code)

@@ -73,7 +73,8 @@ static int open_env(const struct vf_store *store, size_t map_bytes, MDB_env **ou
 	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (store->read_only ? MDB_RDONLY | MDB_NOLOCK : 0);
 	int rc;
 
-	while ((rc = try_open(store, map_bytes, flags, out)) == ENOMEM && map_bytes > MAP_BYTES_MIN)
+	/* Under valgrind a map that is too large is EINVAL. */
+	while (((rc = try_open(store, map_bytes, flags, out)) == ENOMEM || rc == EINVAL) && map_bytes > MAP_BYTES_MIN)
 		map_bytes -= map_bytes / 4;
 	return rc;
 }
