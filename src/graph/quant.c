@@ -247,23 +247,23 @@ static double clamped_by(const struct vf_graph *g, const float *vector, const st
 	return square;
 }
 
-typedef float vf_eight __attribute__((vector_size(32)));
-typedef int32_t vf_eight_ints __attribute__((vector_size(32)));
-typedef uint8_t vf_eight_bytes __attribute__((vector_size(8)));
+/* As wide as every CPU has them; the compiler takes wider ones to pieces. */
+typedef float vf_four __attribute__((vector_size(16)));
+typedef int32_t vf_four_ints __attribute__((vector_size(16)));
 
-/* Eight numbers at a time, or the first n of them, as codes; notes which were clamped. */
-static inline void code_eight(const float *vector, const float *mean, const struct scale *s, uint32_t n, uint8_t *code, vf_eight_ints *clamped)
+/* Four numbers at a time, or the first n of them, as codes; notes which were clamped. */
+static inline void code_four(const float *vector, const float *mean, const struct scale *s, uint32_t n, uint8_t *code, vf_four_ints *clamped)
 {
-	vf_eight x = { 0 }, m = { 0 };
+	vf_four x = { 0 }, m = { 0 };
 
 	memcpy(&x, vector, n * sizeof *vector);
 	memcpy(&m, mean, n * sizeof *mean);
 	/* Half is added because a conversion cuts. */
 	x = (x * s->scale - m) * s->inverse + (CODE_ZERO + 0.5f);
-	vf_eight_ints below = x < 0, above = x >= 256, ints = __builtin_convertvector(x, vf_eight_ints);
+	vf_four_ints below = x < 0, above = x >= 256, ints = __builtin_convertvector(x, vf_four_ints);
 	ints = (ints & ~below & ~above) | (above & 255);
-	vf_eight_bytes bytes = __builtin_convertvector(ints, vf_eight_bytes);
-	memcpy(code, &bytes, n);
+	for (uint32_t i = 0; i < n; i++)
+		code[i] = (uint8_t)ints[i];
 	*clamped |= below | above;
 }
 
@@ -271,17 +271,14 @@ static inline void code_eight(const float *vector, const float *mean, const stru
 static bool apply_u8(const struct vf_graph *g, const float *vector, const struct scale *s, uint8_t *code)
 {
 	uint32_t dim = g->quant.dim, i = 0;
-	vf_eight_ints clamped = { 0 };
-	int32_t any = 0;
+	vf_four_ints clamped = { 0 };
 
-	for (; i + 8 <= dim; i += 8)
-		code_eight(vector + i, g->quant.mean + i, s, 8, code + i, &clamped);
+	for (; i + 4 <= dim; i += 4)
+		code_four(vector + i, g->quant.mean + i, s, 4, code + i, &clamped);
 	if (i < dim)
-		code_eight(vector + i, g->quant.mean + i, s, dim - i, code + i, &clamped);
+		code_four(vector + i, g->quant.mean + i, s, dim - i, code + i, &clamped);
 	memset(code + dim, CODE_ZERO, g->code_stride - dim);
-	for (i = 0; i < 8; i++)
-		any |= clamped[i];
-	return !any || !(clamped_by(g, vector, s) > ROUNDING * dim);
+	return !(clamped[0] | clamped[1] | clamped[2] | clamped[3]) || !(clamped_by(g, vector, s) > ROUNDING * dim);
 }
 
 bool vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code)
