@@ -24,6 +24,17 @@
 		return failed ? EXIT_FAILURE : EXIT_SUCCESS;                   \
 	}
 
+/* `n`, or with VECFS_TEST_SCALE=4 a quarter of it, but never less than `least`: the size of a set, the rounds of a loop. What is instrumented
+ * by a sanitizer takes ten times as long or more. */
+static inline unsigned scaled(unsigned n, unsigned least)
+{
+	const char *text = getenv("VECFS_TEST_SCALE");
+	int scale = text ? atoi(text) : 1;
+	unsigned part = scale > 1 ? n / (unsigned)scale : n;
+
+	return part > least ? part : least < n ? least : n;
+}
+
 /* Success of a call that fills `err`. */
 #define ck_ok(call) do { int ok_rc = (call); ck_assert_msg(ok_rc == 0, "%s: %d %s", #call, ok_rc, err.text); } while (0)
 #define ck_fails(call, errno_code) do { int ok_rc = (call); \

@@ -53,6 +53,7 @@ static double gauss(uint64_t *state)
 }
 
 #define FIRST_CENTRE 17
+#define LINKED_MIN   4500u   /* more than a flat graph takes */
 
 /* Near one of 50 centres, as embeddings are. */
 static void random_vector(struct world *w, float *out)
@@ -554,7 +555,7 @@ START_TEST(a_large_index_answers_exactly_where_it_says_so)
 
 	for (size_t i = 0; i < 3; i++) {
 		world_open(&w, 64, metrics[i]);
-		world_fill(&w, 6000, random_vector);
+		world_fill(&w, scaled(6000, LINKED_MIN), random_vector);
 		for (size_t k = 0; k < sizeof exact / sizeof exact[0]; k++)
 			for (int times = 0; times < 3; times++) {
 				random_vector(&w, vector);
@@ -572,7 +573,7 @@ START_TEST(the_recall_that_is_promised_is_reached)
 	struct world w;
 
 	world_open(&w, 64, VF_COSINE);
-	world_fill(&w, 12000, random_vector);
+	world_fill(&w, scaled(12000, LINKED_MIN), random_vector);
 	wait_for_stat(&w, "pending", true);
 	wait_for_stat(&w, "ef", false);
 	for (int i = 0; i < 100; i++) {
@@ -598,7 +599,7 @@ START_TEST(many_questions_have_the_answers_of_each)
 	struct asked a;
 
 	world_open(&w, 48, VF_EUCLIDEAN);
-	world_fill(&w, 5000, random_vector);
+	world_fill(&w, scaled(5000, LINKED_MIN), random_vector);
 	for (size_t i = 0; i < MANY; i++)
 		random_vector(&w, vectors + i * 48);
 	static const char *const jsons[] = {
@@ -870,7 +871,7 @@ static void write_beside_questions(size_t n, uint32_t dim)
 	world_open(&w, dim, VF_EUCLIDEAN);
 	world_fill(&w, n, random_vector);
 	for (unsigned i = 0; i < 3; i++) {
-		writers[i] = (struct writer){ .w = &w, .number = i, .rounds = 80, .json = jsons[i] };
+		writers[i] = (struct writer){ .w = &w, .number = i, .rounds = scaled(80, 20), .json = jsons[i] };
 		ck_assert_int_eq(pthread_create(&writers[i].thread, NULL, write_and_ask, &writers[i]), 0);
 	}
 	for (unsigned i = 0; i < 3; i++) {
@@ -890,12 +891,12 @@ END_TEST
 
 START_TEST(a_writer_sees_its_own_writes_in_a_large_index)
 {
-	write_beside_questions(12000, 40);
+	write_beside_questions(scaled(12000, LINKED_MIN), 40);
 }
 END_TEST
 
 /* Ten records near one place, replaced again and again without leaving it, must all be in every answer. */
-enum { RESTLESS = 10, REPLACEMENTS = 200 };
+enum { RESTLESS = 10 };
 static atomic_bool replacing;
 
 static void find_place(uint32_t dim, float *place)
@@ -914,7 +915,7 @@ static void *replace(void *arg)
 	char key[32];
 
 	find_place(w->dim, place);
-	for (int round = 0; round < REPLACEMENTS; round++) {
+	for (int round = 0, rounds = (int)scaled(200, 50); round < rounds; round++) {
 		for (uint32_t i = 0; i < w->dim; i++)
 			vector[i] = place[i] + (float)(0.001 * gauss(&random));
 		snprintf(key, sizeof key, "restless-%d", round % RESTLESS);
@@ -965,14 +966,14 @@ START_TEST(a_record_that_is_replaced_is_never_out_of_sight)
 {
 	replace_beside_questions("{\"topK\": 10}", 200, 8);
 	/* Through the graph. */
-	replace_beside_questions("{\"topK\": 10, \"ef\": 40}", 12000, 40);
+	replace_beside_questions("{\"topK\": 10, \"ef\": 40}", scaled(12000, LINKED_MIN), 40);
 }
 END_TEST
 
 START_TEST(a_record_that_is_replaced_is_never_out_of_a_filters_sight)
 {
 	replace_beside_questions("{\"topK\": 10, \"filter\": {\"n\": {\"$gte\": 0}}}", 200, 8);
-	replace_beside_questions("{\"topK\": 10, \"filter\": {\"n\": {\"$gte\": 0}}}", 5000, 40);
+	replace_beside_questions("{\"topK\": 10, \"filter\": {\"n\": {\"$gte\": 0}}}", scaled(5000, LINKED_MIN), 40);
 }
 END_TEST
 
@@ -983,9 +984,9 @@ START_TEST(records_that_are_gone_are_not_answered)
 	struct world w;
 
 	world_open(&w, 40, VF_COSINE);
-	world_fill(&w, 5000, random_vector);
+	world_fill(&w, scaled(5000, LINKED_MIN), random_vector);
 	for (int round = 0; round < 4; round++) {
-		for (size_t i = (size_t)round; i < w.n; i += 7)
+		for (size_t i = (size_t)round, end = scaled((unsigned)w.n, 1000); i < end; i += 7)
 			if (!w.things[i].gone) {
 				ck_ok(vf_index_remove(w.index, vf_span_str(w.things[i].key), &err));
 				w.things[i].gone = true;

@@ -234,7 +234,7 @@ START_TEST(a_search_finds_what_brute_force_finds)
 
 	for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++)
 		for (size_t m = 0; m < 3; m++) {
-			struct world w = world_new(metrics[m], dims[d], dims[d] == 100 ? 8000 : 4000, VF_CODE_U8);
+			struct world w = world_new(metrics[m], dims[d], scaled(dims[d] == 100 ? 8000 : 4000, 1000), VF_CODE_U8);
 			add(&w, 0, w.n);
 			link_all(&w);
 			audit(&w);
@@ -250,7 +250,7 @@ START_TEST(vectors_of_one_two_and_three_dimensions_are_found)
 {
 	for (uint32_t dim = 1; dim <= 3; dim++)
 		for (size_t m = 0; m < 3; m++) {
-			struct world w = world_new(metrics[m], dim, 3000, VF_CODE_F32);
+			struct world w = world_new(metrics[m], dim, scaled(3000, 1000), VF_CODE_F32);
 			add(&w, 0, w.n);
 			link_all(&w);
 			audit(&w);
@@ -305,10 +305,10 @@ START_TEST(vectors_added_in_sorted_order_stay_reachable)
 }
 END_TEST
 
-/* 20,000 records over 20 points. */
+/* Records over 20 points. */
 static struct world world_of_copies(enum vf_metric metric)
 {
-	struct world w = { .metric = metric, .dim = 12, .m = 8, .efc = 64, .n = 20000, .nqueries = 20 };
+	struct world w = { .metric = metric, .dim = 12, .m = 8, .efc = 64, .n = scaled(20000, 5000), .nqueries = 20 };
 
 	w.vectors = malloc(w.n * w.dim * sizeof(float));
 	w.queries = malloc(w.nqueries * w.dim * sizeof(float));
@@ -349,13 +349,13 @@ START_TEST(copies_survive_the_removal_of_others_and_of_the_first)
 	struct world w = world_of_copies(VF_EUCLIDEAN);
 	struct vf_graph_counts counts;
 
-	for (uint32_t slot = 0; slot < 10000; slot++)
+	for (uint32_t slot = 0; slot < w.n / 2; slot++)
 		remove_slot(&w, slot);
 	expect_recall("dead copies", recall(&w, 64, NULL), 1);
 	ck_ok(vf_graph_sweep(w.graph, &err));
 	audit(&w);
 	expect_recall("swept copies", recall(&w, 64, NULL), 1);
-	for (uint32_t slot = 10000; slot < w.n; slot++)
+	for (uint32_t slot = (uint32_t)w.n / 2; slot < w.n; slot++)
 		if (slot % 900 != 0)
 			remove_slot(&w, slot);
 	ck_ok(vf_graph_sweep(w.graph, &err));
@@ -370,7 +370,7 @@ END_TEST
 
 START_TEST(removed_vectors_are_never_returned_and_their_slots_are_used_again)
 {
-	struct world w = world_new(VF_EUCLIDEAN, 64, 6000, VF_CODE_U8);
+	struct world w = world_new(VF_EUCLIDEAN, 64, scaled(6000, 1500), VF_CODE_U8);
 	struct vf_graph_counts counts;
 	size_t removed = 0;
 
@@ -407,7 +407,7 @@ END_TEST
 
 START_TEST(a_whole_cluster_can_be_removed)
 {
-	struct world w = world_new(VF_EUCLIDEAN, 24, 6000, VF_CODE_U8);
+	struct world w = world_new(VF_EUCLIDEAN, 24, scaled(6000, 1500), VF_CODE_U8);
 
 	add(&w, 0, w.n);
 	link_all(&w);
@@ -478,7 +478,7 @@ static struct vf_slot_set set_of_share(const struct world *w, uint64_t *words, d
 START_TEST(a_filtered_search_finds_what_a_filtered_scan_finds)
 {
 	static const double shares[] = { 0.9, 0.5, 0.3, 0.1, 0.03, 0.002 };
-	struct world w = world_new(VF_COSINE, 48, 8000, VF_CODE_U8);
+	struct world w = world_new(VF_COSINE, 48, scaled(8000, 2000), VF_CODE_U8);
 	uint64_t words[8000 / 64 + 1];
 	char what[80];
 
@@ -507,7 +507,7 @@ END_TEST
 
 START_TEST(vectors_of_very_different_length_are_found_under_dot)
 {
-	struct world w = world_new(VF_DOT, 48, 8000, VF_CODE_U8);
+	struct world w = world_new(VF_DOT, 48, scaled(8000, 2000), VF_CODE_U8);
 	uint64_t words[8000 / 64] = { 0 };
 	struct vf_slot_set small = { words, 8000 / 64, 0 };
 
@@ -728,7 +728,7 @@ END_TEST
 
 START_TEST(questions_beyond_the_codes_are_measured_truly)
 {
-	struct world w = world_new(VF_EUCLIDEAN, 48, 4000, VF_CODE_U8);
+	struct world w = world_new(VF_EUCLIDEAN, 48, scaled(4000, 1000), VF_CODE_U8);
 
 	for (size_t i = 0; i < w.nqueries * w.dim; i++)
 		w.queries[i] = (5 + 20 * uniform()) * normal();
@@ -745,7 +745,7 @@ START_TEST(who_asks_for_a_stored_vector_finds_it_at_the_smallest_effort)
 	static const enum vf_metric distances[] = { VF_COSINE, VF_EUCLIDEAN };
 
 	for (size_t m = 0; m < 2; m++) {
-		struct world w = world_new(distances[m], 64, 4000, VF_CODE_U8);
+		struct world w = world_new(distances[m], 64, scaled(4000, 1000), VF_CODE_U8);
 		add(&w, 0, w.n);
 		link_all(&w);
 		for (uint32_t slot = 0; slot < w.n; slot++) {
@@ -785,7 +785,7 @@ END_TEST
 START_TEST(a_graph_loaded_from_its_chunks_answers_the_same)
 {
 	for (int code = VF_CODE_F32; code <= VF_CODE_U8; code++) {
-		struct world w = world_new(VF_COSINE, 40, 4000, (enum vf_code)code);
+		struct world w = world_new(VF_COSINE, 40, scaled(4000, 1000), (enum vf_code)code);
 		struct chunks c;
 		add(&w, 0, w.n - 100);
 		link_all(&w);
@@ -815,7 +815,7 @@ START_TEST(copies_come_back_from_their_chunks)
 	struct world w = world_of_copies(VF_EUCLIDEAN);
 	struct chunks c;
 
-	for (uint32_t slot = 0; slot < 5000; slot++)
+	for (uint32_t slot = 0; slot < w.n / 4; slot++)
 		remove_slot(&w, slot);
 	dump(&w, &c);
 	struct world again = load(&w, &c);
@@ -885,7 +885,7 @@ START_TEST(damaged_chunks_neither_crash_nor_lose_a_vector)
 	add(&w, 0, w.n);
 	link_all(&w);
 	dump(&w, &c);
-	for (int round = 0; round < 300; round++) {
+	for (int round = 0, rounds = (int)scaled(300, 60); round < rounds; round++) {
 		struct world again = w;
 		again.graph = graph_like(&w);
 		for (uint32_t slot = 0; slot < w.n; slot++)
