@@ -225,5 +225,5 @@ static int answer_render(struct vf_call *call, struct vf_site *site, struct vf_s
 }
 
 const struct vf_file_ops vf_answer_file = {
-	.open = vf_restorable_open, .render = answer_render, .truncate = vf_restorable_truncate,
+	.open = vf_restorable_open, .render = answer_render, .renders_long = true, .truncate = vf_restorable_truncate,
 };

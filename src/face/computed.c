@@ -170,7 +170,7 @@ const struct vf_file_ops vf_errors_file = {
 const struct vf_file_ops vf_all_errors_file = { .open = vf_computed_open, .render = render_errors };
 const struct vf_file_ops vf_metrics_file = { .open = vf_computed_open, .render = render_metrics };
 const struct vf_file_ops vf_release_file = { .open = vf_computed_open, .render = render_version };
-const struct vf_file_ops vf_export_msgpack_file = { .open = vf_computed_open, .render = render_msgpack };
-const struct vf_file_ops vf_export_jsonl_file = { .open = vf_computed_open, .render = render_jsonl };
-const struct vf_file_ops vf_export_npy_file = { .open = vf_computed_open, .render = render_npy };
-const struct vf_file_ops vf_export_keys_file = { .open = vf_computed_open, .render = render_keys };
+const struct vf_file_ops vf_export_msgpack_file = { .open = vf_computed_open, .render = render_msgpack, .renders_long = true };
+const struct vf_file_ops vf_export_jsonl_file = { .open = vf_computed_open, .render = render_jsonl, .renders_long = true };
+const struct vf_file_ops vf_export_npy_file = { .open = vf_computed_open, .render = render_npy, .renders_long = true };
+const struct vf_file_ops vf_export_keys_file = { .open = vf_computed_open, .render = render_keys, .renders_long = true };

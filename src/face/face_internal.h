@@ -10,9 +10,10 @@
  * list.c (readdir), fixed.c (directories with fixed entries), vectors.c, queries.c, answers.c, near.c, computed.c (stats, errors, exports, ...),
  * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), record_file.c, whole_file.c (config, saved questions),
  * scratch.c (temporary files), pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c,
- * hidden.c (unlinked and still there), removals.c (deleted in a row), xattr.c, ring.c (errors), budget.c (memory of users), metrics.c, linger.c, mount.c.
+ * hidden.c (unlinked and still there), removals.c (deleted in a row), xattr.c, ring.c (errors), budget.c (memory of users), turns.c (long requests of
+ * users), metrics.c, linger.c, mount.c.
  *
- * Order of locks: handle > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget). */
+ * Order of locks: handle > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget, turns). */
 #ifndef VECFS_FACE_INTERNAL_H
 #define VECFS_FACE_INTERNAL_H
 
@@ -68,6 +69,7 @@ struct vf_file_ops {
 	int (*open)(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out);
 	/* What a computed file holds. `name` is the node's. */
 	int (*render)(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out);
+	bool renders_long;           /* and so in a turn of the user (turns.c) */
 	/* truncate(2) of a path; NULL: EPERM unless the size stays. */
 	int (*truncate)(struct vf_call *call, struct vf_node *node, uint64_t size);
 	int (*touch)(struct vf_call *call, struct vf_node *node, int64_t mtime_ns);      /* NULL: nothing to keep */
@@ -302,6 +304,7 @@ struct vf_handle {
 	bool writer;                 /* counted as a writer of the node */
 	bool direct, keep, noflush;  /* for the kernel */
 	bool lingers;                /* its next call is expected at once */
+	atomic_bool reads_long;      /* its next read computes, and so in a turn of the user (turns.c) */
 	pid_t opener;
 	uid_t uid;
 	uint64_t owner;              /* the opener's table of files, once seen */
@@ -331,6 +334,24 @@ void vf_budget_free(struct vf_budget **budget);
 int vf_budget_take(struct vf_budget *budget, uid_t uid, uint64_t bytes, struct vf_err *err);   /* ENOSPC */
 void vf_budget_give(struct vf_budget *budget, uid_t uid, uint64_t bytes);
 uint64_t vf_budget_used(struct vf_budget *budget);
+
+/* ---- turns.c: what may take long, a few of each user at a time ---- */
+struct vf_heavy {
+	fuse_req_t req;
+	void (*carry_out)(const struct vf_heavy *heavy);   /* replies */
+	fuse_ino_t ino;
+	size_t size;
+	off_t offset;
+	struct fuse_file_info fi;
+	const char *name;            /* lent until the reply; NULL: none */
+};
+struct vf_turns;
+struct vf_turns_count { unsigned limit, most; uint64_t waiting; };   /* of a user at once: may be, have been; of all: wait */
+int vf_turns_new(struct vf_turns **out, struct vf_err *err);
+void vf_turns_free(struct vf_turns **turns);
+/* Carries it out, now (and then what waits for this thread: true) or, on another thread, when the user has less under way (false). */
+bool vf_turns_take(struct vf_face *face, const struct vf_heavy *heavy);
+struct vf_turns_count vf_turns_count(struct vf_turns *turns);
 
 /* ---- stage.c: the bytes of a small file while it is written ---- */
 struct vf_stage {
@@ -553,6 +574,7 @@ struct vf_face {
 	struct vf_writers *writers;
 	struct vf_removals *removals;
 	struct vf_budget *budget;
+	struct vf_turns *turns;
 	struct vf_ring *ring;
 	struct vf_metrics *metrics;
 	int64_t mounted_ns, started_ns;      /* by the clock on the wall; by the one that never steps */

@@ -64,6 +64,17 @@ static int put_gauge(struct vf_buf *out, const char *name, const char *help, uin
 	return vf_buf_printf(out, err, "# HELP %s %s\n# TYPE %s gauge\n%s %llu\n", name, help, name, name, (unsigned long long)value);
 }
 
+static int put_turns(struct vf_turns *turns, struct vf_buf *out, struct vf_err *err)
+{
+	struct vf_turns_count count = vf_turns_count(turns);
+	int rc;
+
+	(void)((rc = put_gauge(out, "vecfs_turns_limit", "Questions, answers and exports of a user that may be carried out at once.", count.limit, err)) ||
+	       (rc = put_gauge(out, "vecfs_turns_most", "Most of them at once, of a user, since the mount.", count.most, err)) ||
+	       (rc = put_gauge(out, "vecfs_turns_waiting", "Of all users, that wait for their turn.", count.waiting, err)));
+	return rc;
+}
+
 /* The text inside a label: quotes, backslashes and newlines are escaped. */
 static int put_label(struct vf_buf *out, const char *s, struct vf_err *err)
 {
@@ -166,6 +177,6 @@ int vf_metrics_render(struct vf_call *call, struct vf_spool *out)
 	       (rc = put_gauge(buf, "vecfs_nodes", "Names that the kernel holds.", vf_nodes_count(face), &call->err)) ||
 	       (rc = put_gauge(buf, "vecfs_uncommitted_bytes", "Memory in files and requests that are not committed.", vf_budget_used(face->budget),
 	                       &call->err)) ||
-	       (rc = put_indexes(call, buf)));
+	       (rc = put_turns(face->turns, buf, &call->err)) || (rc = put_indexes(call, buf)));
 	return rc;
 }

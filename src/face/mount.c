@@ -141,7 +141,8 @@ static int make_parts(struct vf_face *face, struct vf_err *err)
 {
 	int rc;
 
-	(void)((rc = vf_budget_new(&face->budget, err)) || (rc = vf_ring_new(&face->ring, err)) || (rc = vf_metrics_new(&face->metrics, err)) ||
+	(void)((rc = vf_budget_new(&face->budget, err)) || (rc = vf_turns_new(&face->turns, err)) || (rc = vf_ring_new(&face->ring, err)) ||
+	       (rc = vf_metrics_new(&face->metrics, err)) ||
 	       (rc = vf_renderings_new(&face->renderings, err)) || (rc = vf_scratches_new(&face->scratches, err)) ||
 	       (rc = vf_writers_new(&face->writers, err)) || (rc = vf_removals_new(&face->removals, err)) || (rc = vf_nodes_init(face, err)));
 	return rc;
@@ -284,6 +285,7 @@ void vf_face_free(struct vf_face **out)
 	vf_sites_free(face);
 	vf_writers_free(&face->writers);
 	vf_budget_free(&face->budget);
+	vf_turns_free(&face->turns);
 	vf_ring_free(&face->ring);
 	vf_metrics_free(&face->metrics);
 	if (face->session)

@@ -78,7 +78,7 @@ static void reply_entry(struct vf_call *call, struct vf_node *node)
 		vf_node_forget(call->face, node, 1);
 }
 
-static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+static void lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct vf_call call;
 	struct vf_node *dir = begin_name(&call, req, parent, "lookup"), *node;
@@ -93,6 +93,29 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		reply_entry(&call, node);
 		vf_call_end(&call);
 	}
+}
+
+static void lookup_in_turn(const struct vf_heavy *h)
+{
+	lookup(h->req, h->ino, h->name);
+}
+
+/* What a name will stand for is rendered by its lookup. */
+static bool looks_long(const struct vf_node *dir, const char *name)
+{
+	enum vf_row_id id = dir->row == &vf_tree[VF_ROW_ANSWERS] ? VF_ROW_ANSWER : vf_fixed_row(vf_row_id(dir->row), name);
+
+	return id < VF_ROWS && vf_tree[id].file && vf_tree[id].file->renders_long;
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct vf_face *face = fuse_req_userdata(req);
+
+	if (looks_long(vf_node_of(face, parent), name))
+		vf_turns_take(face, &(struct vf_heavy){ .req = req, .carry_out = lookup_in_turn, .ino = parent, .name = name });
+	else
+		lookup(req, parent, name);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
@@ -270,7 +293,7 @@ static void release(struct vf_call *call, struct vf_handle *handle)
 		handle->ops->release(call, handle);
 }
 
-static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static void open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct vf_call call;
 	struct vf_node *node = begin(&call, req, ino, "open");
@@ -285,6 +308,24 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		release(&call, handle);
 	vf_call_end(&call);
+}
+
+static void open_in_turn(const struct vf_heavy *h)
+{
+	struct fuse_file_info fi = h->fi;
+
+	open_file(h->req, h->ino, &fi);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct vf_face *face = fuse_req_userdata(req);
+	const struct vf_row *row = vf_node_of(face, ino)->row;
+
+	if (row->file && row->file->renders_long)
+		vf_turns_take(face, &(struct vf_heavy){ .req = req, .carry_out = open_in_turn, .ino = ino, .fi = *fi });
+	else
+		open_file(req, ino, fi);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
@@ -310,11 +351,9 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 }
 
 /* The reply is sent from what the handle holds, under its lock; once it is sent, the kernel may release the handle. */
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct vf_handle *handle)
 {
 	struct vf_call call;
-	struct vf_handle *handle = handle_of(fi);
-	bool lingers = handle->lingers;
 
 	begin(&call, req, ino, "read");
 	handle->users++;
@@ -326,8 +365,25 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		pthread_mutex_unlock(&handle->lock);
 	release(&call, handle);
 	vf_call_end(&call);
+}
+
+static void read_in_turn(const struct vf_heavy *h)
+{
+	read_file(h->req, h->ino, h->size, h->offset, handle_of(&h->fi));
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct vf_face *face = fuse_req_userdata(req);
+	struct vf_handle *handle = handle_of(fi);
+	bool lingers = handle->lingers;
+
+	if (!handle->reads_long)
+		read_file(req, ino, size, off, handle);
+	else if (!vf_turns_take(face, &(struct vf_heavy){ .req = req, .carry_out = read_in_turn, .ino = ino, .size = size, .offset = off, .fi = *fi }))
+		return;
 	if (lingers)
-		vf_linger(call.face);
+		vf_linger(face);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
