@@ -353,7 +353,7 @@ static int commit_bytes(struct vf_call *call, struct vf_index *index, struct vf_
 	record.if_absent |= !replace;
 	rc = put(call, index, &record, &receipt);
 	if (rc == 0)
-		vf_site_changed(call->face, site);
+		vf_site_changed(call->face, site, index);
 	return rc;
 }
 
