@@ -41,6 +41,11 @@ int vf_index_configure(struct vf_index *index, struct vf_span text, struct vf_er
 int vf_index_config_mtime(struct vf_index *index, int64_t *mtime_ns, struct vf_err *err);
 int vf_index_set_config_mtime(struct vf_index *index, int64_t mtime_ns, struct vf_err *err);
 
+/* When records, or saved questions, last changed, or what was set since; 0: never. */
+enum vf_index_part { VF_PART_RECORDS, VF_PART_SAVED, VF_PARTS };
+int64_t vf_index_part_mtime(struct vf_index *index, enum vf_index_part part);
+int vf_index_set_part_mtime(struct vf_index *index, enum vf_index_part part, int64_t mtime_ns, struct vf_err *err);
+
 /* ---- writing ----
  * A batch is prepared without any lock: records are checked and encoded as they are added. Applying it is one transaction, all or nothing; of equal
  * keys the last wins. */

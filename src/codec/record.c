@@ -30,10 +30,11 @@ static int take_metadata(struct vf_decoding *d, const struct vf_field *field, co
 	return rc;
 }
 
+/* The key is looked at by vf_record_check: a file name overrides it before. */
 int vf_record_from_value(const struct vf_value *value, struct vf_arena *arena, struct vf_record *out, struct vf_err *err)
 {
 	static const struct vf_field fields[] = {
-		{ "key", vf_field_key, offsetof(struct vf_record, key) },
+		{ "key", vf_field_string, offsetof(struct vf_record, key) },
 		{ "data", take_data, 0 },
 		{ "metadata", take_metadata, 0 },
 		{ "ifAbsent", vf_field_bool, offsetof(struct vf_record, if_absent) },

@@ -167,6 +167,16 @@ static int set_size(struct vf_call *call, struct vf_node *node, struct vf_handle
 	return vf_fail(&call->err, EPERM, "%s is computed: it cannot be truncated", node->row->path);
 }
 
+static int touch_part(struct vf_call *call, struct vf_site *site, enum vf_index_part part, int64_t mtime_ns)
+{
+	int rc = vf_call_hold(call, site);
+
+	if (rc || (rc = vf_index_set_part_mtime(call->index, part, mtime_ns, &call->err)))
+		return rc;
+	vf_site_changed(call->face, site, call->index);
+	return 0;
+}
+
 /* Owner and mode belong to buckets and indexes; what lies inside an index follows it, so chmod of a vector succeeds and changes nothing. */
 int vf_node_set_attr(struct vf_call *call, struct vf_node *node, struct vf_handle *handle, const struct stat *attr, int to_set)
 {
@@ -181,10 +191,8 @@ int vf_node_set_attr(struct vf_call *call, struct vf_node *node, struct vf_handl
 		return set_dir(call, node, attr, to_set);
 	if (node->scratch)
 		return set_scratch(node->scratch, attr, to_set);
-	if ((to_set & SETS_TIME) && row == VF_ROW_VECTORS)
-		node->site->changed_ns = time_of(attr, to_set);
-	if ((to_set & SETS_TIME) && row == VF_ROW_QUERIES)
-		node->site->saved_ns = time_of(attr, to_set);
+	if ((to_set & SETS_TIME) && (row == VF_ROW_VECTORS || row == VF_ROW_QUERIES))
+		return touch_part(call, node->site, row == VF_ROW_VECTORS ? VF_PART_RECORDS : VF_PART_SAVED, time_of(attr, to_set));
 	if ((to_set & SETS_TIME) && node->row->file && node->row->file->touch)
 		return node->row->file->touch(call, node, time_of(attr, to_set));
 	return 0;

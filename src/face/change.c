@@ -145,7 +145,7 @@ static int commit(struct vf_call *call, struct vf_conversation *c)
 		return rc;
 	/* A shell's dup and close may have carried out the first part of the request before. */
 	vf_receipt_add(&ch->receipt, &part);
-	vf_site_changed(call->face, c->handle.node->site);
+	vf_site_changed(call->face, c->handle.node->site, c->handle.index);
 	return 0;
 }
 

@@ -143,7 +143,8 @@ struct vf_dir_attr vf_site_attr(struct vf_face *face, struct vf_site *site);
 int vf_site_refresh(struct vf_call *call, struct vf_site *site);
 int vf_site_set_attr(struct vf_call *call, struct vf_site *site, const struct vf_dir_attr *attr);
 int vf_site_hold(struct vf_call *call, struct vf_site *site, struct vf_index **out);
-void vf_site_changed(struct vf_face *face, struct vf_site *site);
+/* Takes over from the index when its records and questions last changed. */
+void vf_site_changed(struct vf_face *face, struct vf_site *site, struct vf_index *index);
 /* After a rename or a removal in the catalog. */
 void vf_site_renamed(struct vf_face *face, const char *bucket, const char *index, const char *to_bucket, const char *to_index);
 void vf_site_gone(struct vf_face *face, const char *bucket, const char *index);

@@ -253,6 +253,9 @@ static int index_lookup(struct vf_call *call, struct vf_node *dir, const char *n
 		return -ENOENT;
 	if (row == VF_ROW_CONFIG)
 		return config_find(call, dir, out);
+	/* Their times come with the index; when it does not open, they have those of its directory. */
+	if (row == VF_ROW_VECTORS || row == VF_ROW_QUERIES || row == VF_ROW_ANSWERS)
+		(void)vf_call_hold(call, dir->site);
 	if (row < VF_ROW_EXPORT_MSGPACK || row > VF_ROW_EXPORT_KEYS)
 		return fixed_lookup(call, dir, name, out);
 	vf_found_fixed(call, row, dir->site, out);

@@ -29,7 +29,7 @@ static int apply(struct inserter *in, struct vf_face *face, struct vf_err *err)
 	if (rc)
 		return rc;
 	vf_receipt_add(&in->receipt, &part);
-	vf_site_changed(face, in->c.handle.node->site);
+	vf_site_changed(face, in->c.handle.node->site, in->c.handle.index);
 	return 0;
 }
 

@@ -108,7 +108,7 @@ static int queries_unlink(struct vf_call *call, struct vf_node *dir, const char 
 	if (rc == 0)
 		rc = vf_index_saved_remove(call->index, name, &call->err);
 	if (rc == 0)
-		dir->site->saved_ns = vf_clock_real_ns();
+		vf_site_changed(call->face, dir->site, call->index);
 	if (rc == 0 || rc == -ENOENT)
 		vf_node_unlinked(call->face, VF_ROW_SAVED, dir->site, vf_span_str(name));
 	return rc;

@@ -103,9 +103,15 @@ static enum vf_format format_of(const struct vf_row *row)
 	return row == &vf_tree[VF_ROW_RECORD] ? VF_MSGPACK : VF_JSON;
 }
 
+/* The two forms have other bytes, so they are two files: tar would take the second of one number for a link to the first. */
+static uint64_t ino_of(const struct vf_row *row, const struct vf_site *site, const struct vf_record_stat *stat)
+{
+	return format_of(row) == VF_MSGPACK ? vf_ino_local(site, stat->ino) : vf_ino_hash(row, site, vf_span(&stat->ino, sizeof stat->ino));
+}
+
 static void fill(struct vf_found *found, const struct vf_record_stat *stat)
 {
-	found->ino = vf_ino_local(found->site, stat->ino);
+	found->ino = ino_of(found->row, found->site, stat);
 	found->mtime_ns = stat->mtime_ns;
 	found->ctime_ns = stat->ctime_ns;
 }
@@ -174,7 +180,7 @@ static int snapshot_of(struct vf_call *call, struct vf_node *node, struct vf_ren
 		return rc;
 	}
 	if (stat.version != vf_node_state(call->face, node).version) {
-		vf_node_committed(call->face, node, vf_ino_local(node->site, stat.ino), stat.version, vf_spool_size(&r->spool), stat.mtime_ns);
+		vf_node_committed(call->face, node, ino_of(node->row, node->site, &stat), stat.version, vf_spool_size(&r->spool), stat.mtime_ns);
 		fuse_lowlevel_notify_inval_inode(call->face->session, vf_node_id(call->face, node), -1, 0);
 	}
 	*out = r;
@@ -347,7 +353,7 @@ static int commit_bytes(struct vf_call *call, struct vf_index *index, struct vf_
 	record.if_absent |= !replace;
 	rc = put(call, index, &record, &receipt);
 	if (rc == 0)
-		vf_site_changed(call->face, site);
+		vf_site_changed(call->face, site, index);
 	return rc;
 }
 
@@ -371,7 +377,7 @@ static void become(struct vf_call *call, struct writer *w, struct vf_span key)
 	/* The JSON form has no size without rendering: the next lookup finds it. */
 	if (format_of(node->row) == VF_JSON)
 		size = w->stage.bytes.len, stat.version = 0;
-	vf_node_committed(call->face, node, vf_ino_local(node->site, stat.ino), stat.version, size, stat.mtime_ns);
+	vf_node_committed(call->face, node, ino_of(node->row, node->site, &stat), stat.version, size, stat.mtime_ns);
 }
 
 static int commit(struct vf_call *call, struct writer *w)

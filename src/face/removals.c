@@ -89,6 +89,7 @@ static void carry_out(struct vf_face *face)
 		r->row = NULL;
 	}
 	vf_batch_free(&r->batch);
+	vf_site_changed(face, r->site, r->index);
 	vf_catalog_release(face->catalog, r->index);
 	vf_site_put(face, r->site);
 	vf_arena_free(&r->arena);

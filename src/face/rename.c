@@ -244,7 +244,7 @@ static int rekey(struct vf_call *call, const struct side *from, const struct sid
 		return rc;
 	vf_node_detached(call->face, VF_ROW_RECORD, site, from->key);
 	vf_node_detached(call->face, VF_ROW_RECORD_JSON, site, from->key);
-	vf_site_changed(call->face, site);
+	vf_site_changed(call->face, site, call->index);
 	return 0;
 }
 
@@ -298,7 +298,7 @@ int vf_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, 
 	if ((rc = side_of(call, from_dir, from, &one)) || (rc = side_of(call, to_dir, to, &two)) || (rc = vf_call_hold(call, from_dir->site)))
 		return rc;
 	rc = inside(call, &one, &two, replace);
-	if (rc == 0 && (a == VF_ROW_QUERIES || b == VF_ROW_QUERIES))
-		to_dir->site->saved_ns = vf_clock_real_ns();
+	if (rc == 0)
+		vf_site_changed(call->face, to_dir->site, call->index);
 	return rc;
 }

@@ -152,6 +152,17 @@ int vf_site_set_attr(struct vf_call *call, struct vf_site *site, const struct vf
 	return rc;
 }
 
+/* An index in which nothing ever changed has none: then they are its own. */
+static void take_times(struct vf_site *site, struct vf_index *index)
+{
+	int64_t records = vf_index_part_mtime(index, VF_PART_RECORDS), saved = vf_index_part_mtime(index, VF_PART_SAVED);
+
+	if (records)
+		site->changed_ns = records;
+	if (saved)
+		site->saved_ns = saved;
+}
+
 int vf_site_hold(struct vf_call *call, struct vf_site *site, struct vf_index **out)
 {
 	struct vf_site_names names;
@@ -160,14 +171,17 @@ int vf_site_hold(struct vf_call *call, struct vf_site *site, struct vf_index **o
 	if (is_gone(call->face, site))
 		return -ENOENT;
 	vf_site_names(call->face, site, &names);
-	return vf_catalog_hold(call->face->catalog, names.bucket, names.index, out, &call->err);
+	int rc = vf_catalog_hold(call->face->catalog, names.bucket, names.index, out, &call->err);
+	if (rc == 0)
+		take_times(site, *out);
+	return rc;
 }
 
-void vf_site_changed(struct vf_face *face, struct vf_site *site)
+void vf_site_changed(struct vf_face *face, struct vf_site *site, struct vf_index *index)
 {
 	uint64_t node = atomic_exchange(&site->vectors_node, 0);
 
-	site->changed_ns = vf_clock_real_ns();
+	take_times(site, index);
 	if (node)
 		fuse_lowlevel_notify_inval_inode(face->session, node, -1, 0);
 }

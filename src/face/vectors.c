@@ -126,7 +126,7 @@ static int remove_record(struct vf_call *call, struct vf_node *dir, struct vf_sp
 	vf_node_unlinked(call->face, VF_ROW_RECORD, dir->site, key);
 	vf_node_unlinked(call->face, VF_ROW_RECORD_JSON, dir->site, key);
 	if (rc == 0)
-		vf_site_changed(call->face, dir->site);
+		vf_site_changed(call->face, dir->site, call->index);
 	return 0;
 }
 

@@ -272,7 +272,7 @@ static int put_saved(struct vf_call *call, struct vf_index *index, struct vf_nod
 	    (mtime_ns && (rc = vf_index_saved_set_mtime(index, name_of(node), mtime_ns, &call->err))) ||
 	    (rc = vf_index_saved_stat(index, name_of(node), &stat, &call->err)))
 		return rc;
-	node->site->saved_ns = vf_clock_real_ns();
+	vf_site_changed(call->face, node->site, index);
 	vf_node_committed(call->face, node, vf_ino_local(node->site, stat.ino), stat.version, stat.bytes, stat.mtime_ns);
 	return 0;
 }

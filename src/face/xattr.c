@@ -109,7 +109,7 @@ static int exists(struct vf_call *call, struct vf_node *node, const char *field,
 static int done(struct vf_call *call, struct vf_node *node, int rc)
 {
 	if (rc == 0)
-		vf_site_changed(call->face, node->site);
+		vf_site_changed(call->face, node->site, call->index);
 	return rc;
 }
 

@@ -141,6 +141,7 @@ static int insert(struct vf_change *change, const struct vf_put *put, uint64_t i
 	};
 	int rc;
 
+	change->moved = true;
 	if ((rc = take_slot(change, key_row.serial, put->vector, &row.slot, err)) ||
 	    (rc = vf_postings_add_record(change->postings, put->metadata, &change->settings->config, row.slot, err)) ||
 	    (rc = put_record_row(change, key_row.serial, &row, true, err)) ||
@@ -162,8 +163,10 @@ static int rewrite(struct vf_change *change, const struct found *old, struct vf_
 	if (!same_metadata && ((rc = vf_postings_remove_record(change->postings, old->record.metadata, config, row.slot, err)) ||
 	                       (rc = vf_postings_add_record(change->postings, metadata, config, row.slot, err))))
 		return rc;
-	if (!same_metadata || !vf_span_equal(old->record.key, key))
+	if (!same_metadata || !vf_span_equal(old->record.key, key)) {
 		row.version = change->counters.next_version++;
+		change->moved = true;
+	}
 	row.key = key;
 	row.metadata = metadata;
 	row.mtime_ns = mtime_ns;
@@ -223,6 +226,7 @@ static int remove_found(struct vf_change *change, struct vf_span key, const stru
 
 	if (rc)
 		return rc;
+	change->moved = true;
 	change->counters.unlisted_keys -= vf_key_unlisted(key);
 	return delete_key_row(change, key, err);
 }

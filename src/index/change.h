@@ -27,6 +27,7 @@ struct vf_change {
 	struct vf_buf scratch;                 /* a key or metadata that would die at the next put */
 	struct vf_effect *effects;
 	size_t neffects, cap;
+	bool moved;                            /* a record came, went, or has other bytes */
 	bool inflight, holds_config;           /* counted in the index's counters of that name */
 };
 

@@ -44,6 +44,7 @@ static int begin(struct vf_change *change, struct vf_txn *txn, bool needs_graph,
 	change->txn = txn;
 	change->settings = index->settings;
 	change->now_ns = vf_clock_real_ns();
+	change->moved = false;
 	if ((rc = vf_counters_get(txn, &change->counters, err)))
 		return rc;
 	return vf_postings_change_new(&change->postings, err);
@@ -59,7 +60,8 @@ static int write_change(void *ctx, struct vf_txn *txn, struct vf_err *err)
 	if (w->again)
 		return vf_fail(err, EAGAIN, "the config is being changed");
 	if ((rc = begin(&w->change, txn, w->kind->needs_graph, err)) || (rc = w->kind->write(&w->change, w->kind->ctx, err)) ||
-	    (rc = vf_postings_write(w->change.postings, txn, err)))
+	    (rc = vf_postings_write(w->change.postings, txn, err)) ||
+	    (w->change.moved && (rc = vf_part_mtime_put(txn, VF_PART_RECORDS, w->change.now_ns, err))))
 		return rc;
 	return vf_counters_put(txn, &w->change.counters, err);
 }
@@ -118,6 +120,8 @@ static void publish(struct vf_change *change)
 	if (index->graph_broken)
 		atomic_fetch_add(&index->deaths, VF_DEATHS_KEPT);
 	atomic_fetch_add(&index->deaths_told, deaths);
+	if (change->moved)
+		atomic_store(&index->part_mtime_ns[VF_PART_RECORDS], change->now_ns);
 	atomic_store(&index->unlisted_keys, change->counters.unlisted_keys);
 	atomic_fetch_add(&index->version, 1);
 }

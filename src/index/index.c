@@ -81,7 +81,8 @@ static int read_meta(struct vf_index *index, struct vf_err *err)
 	int rc;
 
 	if ((rc = vf_txn_read(index->store, &txn, err)) == 0 && (rc = vf_format_check(txn, err)) == 0 &&
-	    (rc = vf_counters_get(txn, &counters, err)) == 0 && (rc = vf_deaths_of(txn, &deaths, err)) == 0) {
+	    (rc = vf_counters_get(txn, &counters, err)) == 0 && (rc = vf_deaths_of(txn, &deaths, err)) == 0 &&
+	    (rc = vf_part_mtimes_load(index, txn, err)) == 0) {
 		atomic_store(&index->unlisted_keys, counters.unlisted_keys);
 		atomic_store(&index->version, counters.next_version);
 		atomic_store(&index->deaths, deaths);

@@ -61,6 +61,7 @@ struct vf_index {
 
 	struct vf_places *places;          /* places.c */
 
+	_Atomic int64_t part_mtime_ns[VF_PARTS];
 	_Atomic uint64_t unlisted_keys;    /* file name would pass 255 bytes */
 
 	/* The committer's, touched in its turn only. */
@@ -96,6 +97,10 @@ void vf_index_name(struct vf_index *index, char out[256]);
 int vf_config_of_txn(struct vf_txn *txn, struct vf_config *out, struct vf_err *err);
 /* Puts `config` in place of the current one, and takes it (left empty, also on failure). */
 int vf_settings_replace(struct vf_index *index, struct vf_config *config, struct vf_err *err);
+
+/* ---- times.c ---- */
+int vf_part_mtime_put(struct vf_txn *txn, enum vf_index_part part, int64_t mtime_ns, struct vf_err *err);
+int vf_part_mtimes_load(struct vf_index *index, struct vf_txn *txn, struct vf_err *err);
 
 /* ---- rows.c: see doc/FORMAT.md ---- */
 #define VF_META_FORMAT     "format"

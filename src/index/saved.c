@@ -51,6 +51,9 @@ static int find(struct vf_txn *txn, const char *name, struct saved_row *out, str
 /* ---- writing ---- */
 
 struct saved_write {
+	struct vf_index *index;
+	int (*write)(void *ctx, struct vf_txn *txn, struct vf_err *err);
+	int64_t now_ns;
 	const char *name, *to;
 	struct vf_span bytes;
 	int64_t mtime_ns;
@@ -147,11 +150,31 @@ static int write_mtime(void *ctx, struct vf_txn *txn, struct vf_err *err)
 	return rc;
 }
 
+/* What is carried out moves the time of queries/, unless it sets that of a question. */
+static int write_moving(void *ctx, struct vf_txn *txn, struct vf_err *err)
+{
+	struct saved_write *w = ctx;
+	int rc = w->write(w, txn, err);
+
+	w->now_ns = vf_clock_real_ns();
+	return rc || w->write == write_mtime ? rc : vf_part_mtime_put(txn, VF_PART_SAVED, w->now_ns, err);
+}
+
+static void moved(void *ctx, bool ok)
+{
+	const struct saved_write *w = ctx;
+
+	if (ok && w->write != write_mtime)
+		atomic_store(&w->index->part_mtime_ns[VF_PART_SAVED], w->now_ns);
+}
+
 static int commit(struct vf_index *index, int (*write)(void *ctx, struct vf_txn *txn, struct vf_err *err), struct saved_write *w,
                   struct vf_err *err)
 {
-	struct vf_job job = { .write = write, .ctx = w, .frees = write == write_remove };
+	struct vf_job job = { .write = write_moving, .done = moved, .ctx = w, .frees = write == write_remove };
 
+	w->index = index;
+	w->write = write;
 	return vf_index_commit(index, &job, err);
 }
 

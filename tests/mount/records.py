@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: MIT
 """vectors/KEY.msgpack: what is written, what is read, when it counts, and what an open descriptor sees meanwhile."""
 import ctypes
+import io
 import mmap
 import subprocess
+import tarfile
 import threading
 
 from harness import *
@@ -45,6 +47,11 @@ equal("JSON gives the same float32", numpy.array(get("bin")["data"]["float32"], 
 before = m.read("vectors", "bin.msgpack")
 m.write("vectors/bin.msgpack", before)
 equal("canonical: writing it back changes nothing", m.read("vectors", "bin.msgpack"), before)
+for inside in ("", "k" * 2000, "a\0b"):
+    m.write("vectors/over.json", json.dumps({"key": inside, "data": [1, 2, 3]}))
+    equal("whatever key is inside: %r" % inside[:4], get("over")["key"], "over")
+fails("but it is a string", errno.EINVAL, m.write, "vectors/over.json", json.dumps({"key": 5, "data": [1, 2, 3]}))
+os.unlink(path("over"))
 m.write("vectors/meta.json", json.dumps({"data": [1, 0, 0], "metadata": {"z": [1, "a", True], "a": 9223372036854775807, "f": 1.5, "s": "é", "b": False}}))
 equal("metadata of every kind", get("meta")["metadata"], {"a": 9223372036854775807, "b": False, "f": 1.5, "s": "é", "z": [1, "a", True]})
 wrong = {
@@ -225,9 +232,20 @@ os.rename(t, path("there"))
 os.close(fd)
 equal("its time goes into the record", os.stat(path("there")).st_mtime, 1000000000)
 inode = os.stat(path("there")).st_ino
+twin = os.stat(path("there", "json")).st_ino
+check("the JSON form is another file, with a number of its own", twin != inode)
+before = get("there")
+shutil.copyfile(path("there", "json"), path("there"))
+shutil.copyfile(path("there"), path("there", "json"))
+equal("each is copied over the other, which changes nothing", get("there"), before)
+os.rename(path("there"), path("there", "json"))
+check("and renamed, as two names of one file are: both stay", os.path.exists(path("there")) and os.path.exists(path("there", "json")))
+with tarfile.open(fileobj=io.BytesIO(subprocess.run(["tar", "cf", "-", "-C", V, "there.msgpack", "there.json"], stdout=subprocess.PIPE, check=True).stdout)) as tar:
+    equal("tar has both", [tar.extractfile(n).read() for n in tar.getnames()], [m.read("vectors", "there.msgpack"), m.read("vectors", "there.json")])
 m.write("vectors/.new", good)
 os.rename(join(V, ".new"), path("there"))
 equal("a record keeps its inode number when it is replaced", os.stat(path("there")).st_ino, inode)
+equal("and so does its JSON form", os.stat(path("there", "json")).st_ino, twin)
 os.rename(path("there"), join(V, "there~"))
 check("a record moved to a temporary name is no record", "there" not in m.read("vectors.keys").decode().split())
 os.rename(join(V, "there~"), path("there"))

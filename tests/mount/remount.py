@@ -13,6 +13,11 @@ for i in range(1, 6):
 m.write("queries/q.json", b'{"key": "k1"}')
 os.utime(m.at("vectors", "k1.msgpack"), (1234567890, 1234567890))
 m.write("vectors/.tmp", b"x")
+time.sleep(0.02)
+m.write("vectors/gone.msgpack", packed("x", [1, 1, 1]))
+os.unlink(m.at("vectors", "gone.msgpack"))
+check("vectors/ has changed since the index was made, and queries/ before", os.stat(m.index).st_mtime_ns < os.stat(m.at("queries")).st_mtime_ns < os.stat(m.at("vectors")).st_mtime_ns)
+os.utime(m.at("queries"), ns=(10**18, 10**18))
 
 
 def picture():
@@ -21,7 +26,7 @@ def picture():
         for n in dirs + files:
             p = join(top, n)
             st = os.lstat(p)
-            out[p] = (st.st_ino, st.st_mode, st.st_uid, st.st_mtime_ns if p.endswith(".msgpack") else 0)
+            out[p] = (st.st_ino, st.st_mode, st.st_uid, st.st_mtime_ns if p.endswith((".msgpack", "vectors", "queries")) else 0)
     return out
 
 
