@@ -124,8 +124,9 @@ int vf_xattr_set(struct vf_call *call, struct vf_node *node, const char *name, s
 		return -ENOTSUP;
 	entry.name = vf_span_str(field);
 	int rc = exists(call, node, field, &there);
+	/* A record that is still being written: cp --preserve=all passes over this error, and the bytes that it copied hold the field. */
 	if (rc)
-		return rc;
+		return rc == -ENOENT ? -ENOTSUP : rc;
 	if ((flags & XATTR_CREATE) && there)
 		return -EEXIST;
 	if ((flags & XATTR_REPLACE) && !there)

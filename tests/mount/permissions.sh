@@ -83,6 +83,8 @@ if command -v setfattr >/dev/null && command -v getfattr >/dev/null; then
 	is "lists the fields" "$(getfattr "$A" 2>/dev/null | grep -c user.vecfs)" 2
 	ok "and removes them" setfattr -x user.vecfs.metadata.n "$A"
 	fails "for good" "No such attribute" getfattr -n user.vecfs.metadata.n "$A"
+	is "cp --preserve=all copies a record without a word" "$(cp --preserve=all "$A" "$I/vectors/copied.msgpack" 2>&1)" ""
+	is "with its fields" "$(getfattr --absolute-names --only-values -n user.vecfs.metadata.lang "$I/vectors/copied.msgpack")" en
 	fails "other names are none" "not supported" setfattr -n user.other -v x "$A"
 fi
 finish
