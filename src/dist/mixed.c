@@ -10,19 +10,10 @@
 typedef float vf_floats __attribute__((vector_size(4 * LANES)));
 typedef uint8_t vf_bytes __attribute__((vector_size(LANES)));
 
-static float sum_of(vf_floats v)
-{
-	float sum = 0;
-
-	for (size_t i = 0; i < LANES; i++)
-		sum += v[i];
-	return sum;
-}
-
 static float l2sq(const float *query, const uint8_t *row, size_t n)
 {
 	vf_floats sum = { 0 };
-	float rest = 0;
+	float total = 0;
 	size_t i = 0;
 
 	for (; i + LANES <= n; i += LANES) {
@@ -34,8 +25,10 @@ static float l2sq(const float *query, const uint8_t *row, size_t n)
 		sum += d * d;
 	}
 	for (; i < n; i++)
-		rest += (query[i] - (float)row[i]) * (query[i] - (float)row[i]);
-	return sum_of(sum) + rest;
+		total += (query[i] - (float)row[i]) * (query[i] - (float)row[i]);
+	for (i = 0; i < LANES; i++)
+		total += sum[i];
+	return total;
 }
 
 void vf_l2sq_mixed_gather(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out)

@@ -104,7 +104,8 @@ static int take(struct vf_call *call, struct vf_conversation *c, struct vf_span 
 	rc = take_rest(call, a, rest);
 	if (rc == 0)
 		rc = decode(call, a);
-	a->complete = c->handle.reads_long = rc == 0;
+	a->complete = rc == 0;
+	atomic_store(&c->handle.reads_long, a->complete);
 	return rc;
 }
 
@@ -137,7 +138,8 @@ static void reset(struct vf_conversation *c)
 	if (a->arena.bytes > 2 * KEPT_BYTES_MAX)
 		vf_arena_free(&a->arena);
 	vf_arena_reset(&a->arena);
-	a->guessed = a->complete = c->handle.reads_long = false;
+	a->guessed = a->complete = false;
+	atomic_store(&c->handle.reads_long, false);
 }
 
 static void free_asker(struct vf_conversation *c)
