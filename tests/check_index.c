@@ -967,7 +967,7 @@ START_TEST(a_graph_whose_vectors_have_changed_is_built_anew)
 	float first = step_of_graph();
 	put_long_ones(4200, 5000);
 	/* Some are put while it is built. */
-	for (unsigned i = 0; i < 6000 && step_of_graph() < 5 * first; i++) {
+	for (unsigned i = 0; i < 45000 && step_of_graph() < 5 * first; i++) {
 		if (i % 4 == 0)
 			put_long_ones(9200 + i, 1);
 		usleep(20000);
