@@ -281,7 +281,9 @@ int vf_question_from_value(const struct vf_value *value, enum vf_format format, 
 
 	*out = (struct vf_question){ .format = format };
 	int rc = vf_fields_decode(value, "a question", fields, sizeof fields / sizeof fields[0], &d, err);
+	if (rc)
+		return rc;
 	out->paged = vf_value_find(value, "maxResults") || vf_value_find(value, "nextToken") || out->segments || out->target.bucket.len ||
 	             out->target.index.len;
-	return rc ? rc : check_whole(out, value, err);
+	return check_whole(out, value, err);
 }
