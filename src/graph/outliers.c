@@ -5,7 +5,7 @@
 
 #include "graph_internal.h"
 
-/* A search measures some thousands of codes; so many rows more, one after the other, cost it a few percent. */
+/* A search measures some thousands of codes; so many rows more, one after the other, are few beside that. Not tuned. */
 #define OUTLIERS_MIN 256u
 #define SLOTS_AN_OUTLIER 1024u
 
