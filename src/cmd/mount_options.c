@@ -15,7 +15,7 @@ static const char *const for_kernel[] = {
 };
 
 /* NAME=VALUE words that libfuse understands. */
-static const char *const for_kernel_with_value[] = { "fsname=", "subtype=", "max_read=", "context=", "fscontext=", "defcontext=", "rootcontext=" };
+static const char *const for_kernel_with_value[] = { "fsname=", "subtype=", "context=", "fscontext=", "defcontext=", "rootcontext=" };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

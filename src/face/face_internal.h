@@ -11,7 +11,7 @@
  * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), record_file.c, whole_file.c (config, saved questions),
  * scratch.c (temporary files), pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c,
  * hidden.c (unlinked and still there), removals.c (deleted in a row), xattr.c, ring.c (errors), budget.c (memory of users), turns.c (long requests of
- * users), metrics.c, linger.c, mount.c.
+ * users), metrics.c, loop.c (threads), awake.c (processors), mount.c.
  *
  * Order of locks: handle > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget, turns). */
 #ifndef VECFS_FACE_INTERNAL_H
@@ -542,8 +542,28 @@ void vf_metrics_free(struct vf_metrics **metrics);
 void vf_metrics_count(struct vf_metrics *metrics, const char *op, bool failed);
 int vf_metrics_render(struct vf_call *call, struct vf_spool *out);
 
-/* ---- linger.c ---- */
-void vf_linger(struct vf_face *face);
+/* ---- awake.c ---- */
+struct vf_awake {
+	atomic_int fd;               /* -1: not allowed to, or of no use */
+	unsigned processors;
+	_Atomic int64_t last_ns;     /* of the last question */
+	atomic_bool on;
+};
+void vf_awake_begin(struct vf_awake *awake);
+void vf_awake_end(struct vf_awake *awake);
+/* Returns whether processors are awake for the next one. */
+bool vf_awake_after_question(struct vf_awake *awake);
+/* For whoever waits for the next request (-1: for ever); calls rest() when none came. */
+int vf_awake_timeout_ms(const struct vf_awake *awake);
+void vf_awake_rest(struct vf_awake *awake);
+
+/* ---- loop.c ---- */
+/* Answers the kernel until the session is over: 0, -errno, or the signal that has ended it. */
+int vf_loop_run(struct vf_face *face);
+/* What follows may take a while: requests that come meanwhile go to other threads. */
+void vf_loop_share(struct vf_face *face);
+/* The request that is being carried out will be followed by another one at once. */
+void vf_loop_expect(struct vf_face *face);
 
 /* ---- ops.c, mount.c ---- */
 extern const struct fuse_lowlevel_ops vf_ops;
@@ -579,8 +599,8 @@ struct vf_face {
 	struct vf_ring *ring;
 	struct vf_metrics *metrics;
 	int64_t mounted_ns, started_ns;      /* by the clock on the wall; by the one that never steps */
-	bool many_processors;
-	atomic_flag lingering;
+	struct vf_awake awake;
+	struct vf_loop *loop;                /* while it runs */
 };
 
 #endif

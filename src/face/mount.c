@@ -3,7 +3,6 @@
 #include "face_internal.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -15,8 +14,6 @@
 
 #include "vecfs/clock.h"
 #include "vecfs/log.h"
-
-/* Commits wait in their threads: more threads than processors make larger groups. */
 
 /* What libfuse says goes into the error of the mount. */
 static char said[VF_ERR_TEXT_MAX];
@@ -77,7 +74,9 @@ static bool names_source(const char *kernel_options)
 static int build_options(const struct vf_face *face, struct vf_buf *out, struct vf_err *err)
 {
 	const struct vf_face_options *o = &face->options;
-	int rc = vf_buf_put_str(out, "default_permissions,subtype=vecfs", err);
+	/* The kernel pins as many pages of the reader's buffer as one request may fill, before it knows how short the answer is: with a buffer of a
+	 * megabyte half of a question's time. */
+	int rc = vf_buf_printf(out, err, "default_permissions,subtype=vecfs,max_read=%u", VF_READ_BYTES_MAX);
 
 	if (rc == 0 && !names_source(o->kernel_options)) {
 		rc = vf_buf_put_str(out, ",fsname=", err);
@@ -148,13 +147,6 @@ static int make_parts(struct vf_face *face, struct vf_err *err)
 	return rc;
 }
 
-static bool many_processors(void)
-{
-	cpu_set_t ours;
-
-	return sched_getaffinity(0, sizeof ours, &ours) == 0 && CPU_COUNT(&ours) > 1;
-}
-
 static struct vf_face *new_face(struct vf_catalog *catalog, const struct vf_face_options *options)
 {
 	struct vf_face *face = calloc(1, sizeof *face);
@@ -165,7 +157,7 @@ static struct vf_face *new_face(struct vf_catalog *catalog, const struct vf_face
 	face->options = *options;
 	face->mounted_ns = vf_clock_real_ns();
 	face->started_ns = vf_clock_mono_ns();
-	face->many_processors = many_processors();
+	vf_awake_begin(&face->awake);
 	pthread_mutex_init(&face->lock, NULL);
 	said[0] = '\0';
 	fuse_set_log_func(listen_to_fuse);
@@ -231,24 +223,9 @@ int vf_face_attach(struct vf_catalog *catalog, int socket, const struct vf_face_
 	return begun(face, rc, out);
 }
 
-static int loop(struct vf_face *face)
-{
-	if (face->options.single_thread)
-		return fuse_session_loop(face->session);
-	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	if (!config)
-		return -ENOMEM;
-	fuse_loop_cfg_set_clone_fd(config, 1);
-	fuse_loop_cfg_set_max_threads(config, VF_REQUESTS_AT_ONCE_MAX);
-	fuse_loop_cfg_set_idle_threads(config, VF_REQUESTS_AT_ONCE_MAX);
-	int rc = fuse_session_loop_mt(face->session, config);
-	fuse_loop_cfg_destroy(config);
-	return rc;
-}
-
 int vf_face_serve(struct vf_face *face, struct vf_err *err)
 {
-	int rc = loop(face);
+	int rc = vf_loop_run(face);
 
 	/* A positive number is the signal that ended it: not a failure. */
 	return rc < 0 ? vf_fail(err, -rc, "serving %s has ended: %s", face->mountpoint, strerror(-rc)) : 0;
@@ -275,6 +252,7 @@ void vf_face_free(struct vf_face **out)
 		unmount(face);
 	if (face->watching)
 		fuse_remove_signal_handlers(face->session);
+	vf_awake_end(&face->awake);
 	vf_removals_free(face);
 	if (face->writers)
 		vf_handles_free(face);

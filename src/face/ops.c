@@ -11,12 +11,19 @@ static struct vf_handle *handle_of(const struct fuse_file_info *fi)
 	return (struct vf_handle *)(uintptr_t)fi->fh;
 }
 
-/* For calls that read or change no record, or know of removals that wait. */
-static struct vf_node *begin_beside(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const char *op)
+/* For calls that take no time at all. */
+static struct vf_node *begin_short(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const char *op)
 {
 	vf_call_begin(call, req, op);
 	vf_metrics_count(call->face->metrics, op, false);
 	return vf_node_of(call->face, ino);
+}
+
+/* For calls that read or change no record, or know of removals that wait. */
+static struct vf_node *begin_beside(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const char *op)
+{
+	vf_loop_share(fuse_req_userdata(req));
+	return begin_short(call, req, ino, op);
 }
 
 static struct vf_node *begin(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const char *op)
@@ -383,18 +390,30 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	else if (!vf_turns_take(face, &(struct vf_heavy){ .req = req, .carry_out = read_in_turn, .ino = ino, .size = size, .offset = off, .fi = *fi }))
 		return;
 	if (lingers)
-		vf_linger(face);
+		vf_loop_expect(face);
+}
+
+/* Notes down a question of some thousand numbers. */
+#define WORD_BYTES_MAX (64u << 10)
+
+/* Returns with the lock of the handle. What only notes down a word of a conversation calls no other thread for that moment. */
+static struct vf_node *begin_write(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, size_t size, struct vf_handle *handle)
+{
+	if (handle->lingers && size <= WORD_BYTES_MAX && pthread_mutex_trylock(&handle->lock) == 0)
+		return begin_short(call, req, ino, "write");
+	struct vf_node *node = begin(call, req, ino, "write");
+	pthread_mutex_lock(&handle->lock);
+	return node;
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct vf_call call;
-	struct vf_node *node = begin(&call, req, ino, "write");
 	struct vf_handle *handle = handle_of(fi);
+	struct vf_node *node = begin_write(&call, req, ino, size, handle);
 	bool lingers = handle->lingers;
 
 	call.lock_owner = fi->lock_owner;
-	pthread_mutex_lock(&handle->lock);
 	vf_handle_seen(&call, handle);
 	int rc = handle->ops->write ? handle->ops->write(&call, handle, vf_span(buf, size), (uint64_t)off) : -EBADF;
 	pthread_mutex_unlock(&handle->lock);
@@ -405,7 +424,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	fuse_reply_write(req, size);
 	vf_call_end(&call);
 	if (lingers)
-		vf_linger(call.face);
+		vf_loop_expect(call.face);
 }
 
 static void flush(struct vf_call *call, struct vf_node *node, struct vf_handle *handle)
@@ -589,6 +608,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	(void)userdata;
 	/* A node is one version: its pages never need to be thrown away for a new size or time. */
 	conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
+	conn->max_read = VF_READ_BYTES_MAX;
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;

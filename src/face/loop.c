@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* The threads that answer the kernel. Where they wait decides what a question through the mount costs, since waking a thread on another
+ * processor costs as much as a walk through the graph:
+ *
+ * - They wait in epoll_wait, which wakes who came last (a read of /dev/fuse wakes who came first): one client is served by one thread, whose
+ *   memory is in the cache.
+ * - Who was woken has the queue to itself (EPOLLONESHOT) until it shares it, which every call does that may take a while; then the kernel wakes
+ *   the next one, and only when there is another request.
+ * - After a word of a conversation the next one is close. The thread looks for it a moment before it waits, with the queue to itself: nobody is
+ *   woken for a request that is taken already. One thread at a time, and none on a machine with one processor.
+ *
+ * 20,000 x 512, one client, a question of 20 us, two virtual processors: 62 us a question with libfuse's loop and looking, 1.5 times that
+ * without. */
+#include "face_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "vecfs/clock.h"
+
+#define LINGER_NS 30000
+
+struct vf_loop {
+	struct vf_face *face;
+	int epoll, stop;                        /* stop: readable when the threads shall end */
+	unsigned max;
+	atomic_flag lingering;
+	atomic_uint waiting;                    /* threads, for a request */
+	pthread_mutex_t lock;
+	pthread_t threads[VF_REQUESTS_AT_ONCE_MAX];
+	unsigned nthreads;
+};
+
+enum event { REQUEST, STOP };
+
+/* Of the thread: has the queue to itself; what it has just carried out will be followed by something else at once. */
+static _Thread_local bool has_queue, expects;
+
+static void *work(void *arg);
+
+static void stop(struct vf_loop *loop)
+{
+	const uint64_t one = 1;
+
+	/* It cannot fill up. */
+	if (write(loop->stop, &one, sizeof one) != sizeof one)
+		abort();
+}
+
+/* ---- the queue ---- */
+
+/* Whether the kernel calls one of those who wait, once. */
+static void call_others(struct vf_loop *loop, bool call)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.u32 = REQUEST };
+	int fd = fuse_session_fd(loop->face->session);
+
+	/* Changed to no events it would still call for every request. */
+	if (!call)
+		epoll_ctl(loop->epoll, EPOLL_CTL_DEL, fd, NULL);
+	else if (epoll_ctl(loop->epoll, EPOLL_CTL_MOD, fd, &event) && errno == ENOENT)
+		epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+static int add_thread(struct vf_loop *loop)
+{
+	int code = 0;
+
+	pthread_mutex_lock(&loop->lock);
+	if (loop->nthreads < loop->max && (code = pthread_create(&loop->threads[loop->nthreads], NULL, work, loop)) == 0) {
+		loop->nthreads++;
+		atomic_fetch_add(&loop->waiting, 1);
+	}
+	pthread_mutex_unlock(&loop->lock);
+	return -code;
+}
+
+void vf_loop_share(struct vf_face *face)
+{
+	struct vf_loop *loop = face->loop;
+
+	if (!has_queue)
+		return;
+	has_queue = false;
+	call_others(loop, true);
+	/* Without memory for one more the others do. */
+	if (atomic_load(&loop->waiting) == 0)
+		add_thread(loop);
+}
+
+void vf_loop_expect(struct vf_face *face)
+{
+	/* Whoever is awake need not be looked out for. */
+	expects = !vf_awake_after_question(&face->awake) && face->awake.processors > 1;
+}
+
+/* 1: there is one; 0: none; -1: the session is over. */
+static int receive(struct vf_loop *loop, struct fuse_buf *buf)
+{
+	struct fuse_session *session = loop->face->session;
+
+	if (fuse_session_exited(session))
+		return -1;
+	int n = fuse_session_receive_buf(session, buf);
+	if (n == -EAGAIN || n == -EINTR)
+		return 0;
+	return n > 0 ? 1 : -1;
+}
+
+/* The same, but looks for a while, with the queue to itself. */
+static int linger(struct vf_loop *loop, struct fuse_buf *buf)
+{
+	int got;
+
+	if (atomic_flag_test_and_set(&loop->lingering))
+		return 0;
+	if (!has_queue)
+		call_others(loop, false);
+	has_queue = true;
+	/* Yielding lets the asker go on when it was woken on this very processor. */
+	for (int64_t end = vf_clock_mono_ns() + LINGER_NS; (got = receive(loop, buf)) == 0 && vf_clock_mono_ns() < end;)
+		sched_yield();
+	atomic_flag_clear(&loop->lingering);
+	return got;
+}
+
+/* ---- the threads ---- */
+
+/* False when the threads shall end. */
+static bool wait_for_request(struct vf_loop *loop)
+{
+	struct epoll_event event = { 0 };
+	int n;
+
+	while ((n = epoll_wait(loop->epoll, &event, 1, vf_awake_timeout_ms(&loop->face->awake))) <= 0)
+		if (n == 0)
+			vf_awake_rest(&loop->face->awake);
+		else if (errno != EINTR)
+			break;
+	atomic_fetch_sub(&loop->waiting, 1);
+	return n == 1 && event.data.u32 == REQUEST;
+}
+
+/* The request it was called for, and what follows it at once. */
+static int serve(struct vf_loop *loop, struct fuse_buf *buf)
+{
+	int got = receive(loop, buf);
+
+	while (got > 0) {
+		expects = false;
+		fuse_session_process_buf(loop->face->session, buf);
+		got = expects ? linger(loop, buf) : 0;
+	}
+	return got;
+}
+
+/* Counted as waiting when it is made. */
+static void *work(void *arg)
+{
+	struct vf_loop *loop = arg;
+	struct fuse_buf buf = { 0 };
+	int got = 0;
+
+	while (got == 0 && wait_for_request(loop)) {
+		has_queue = true;
+		got = serve(loop, &buf);
+		atomic_fetch_add(&loop->waiting, 1);
+		vf_loop_share(loop->face);
+	}
+	if (got < 0) {
+		fuse_session_exit(loop->face->session);
+		stop(loop);
+	}
+	free(buf.mem);
+	return NULL;
+}
+
+/* ---- begin and end ---- */
+
+static int add_descriptor(struct vf_loop *loop, int fd, uint32_t events, enum event what)
+{
+	struct epoll_event event = { .events = events, .data.u32 = what };
+
+	return epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static int begin(struct vf_loop *loop)
+{
+	int fd = fuse_session_fd(loop->face->session), flags = fcntl(fd, F_GETFL), rc;
+
+	if (loop->epoll < 0 || loop->stop < 0 || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
+		return -errno;
+	if ((rc = add_descriptor(loop, loop->stop, EPOLLIN, STOP)) == 0)
+		rc = add_descriptor(loop, fd, EPOLLIN | EPOLLONESHOT, REQUEST);
+	return rc;
+}
+
+/* Signals come to this thread alone, and only while it waits here, so that none is missed. */
+static void wait_for_end(struct vf_loop *loop, const sigset_t *outside)
+{
+	struct pollfd fd = { .fd = loop->stop, .events = POLLIN };
+
+	while (!fuse_session_exited(loop->face->session))
+		ppoll(&fd, 1, NULL, outside);
+	stop(loop);
+}
+
+static void join_threads(struct vf_loop *loop)
+{
+	for (unsigned i = 0;; i++) {
+		/* The last ones may still be adding one. */
+		pthread_mutex_lock(&loop->lock);
+		bool more = i < loop->nthreads;
+		pthread_mutex_unlock(&loop->lock);
+		if (!more)
+			return;
+		pthread_join(loop->threads[i], NULL);
+	}
+}
+
+static int run(struct vf_loop *loop)
+{
+	sigset_t all, outside;
+	int rc = begin(loop);
+
+	if (rc)
+		return rc;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &outside);
+	rc = add_thread(loop);
+	if (rc == 0)
+		wait_for_end(loop, &outside);
+	join_threads(loop);
+	pthread_sigmask(SIG_SETMASK, &outside, NULL);
+	/* Over, as it is: returns at once, with what has ended it. */
+	return rc ? rc : fuse_session_loop(loop->face->session);
+}
+
+int vf_loop_run(struct vf_face *face)
+{
+	struct vf_loop loop = {
+		.face = face, .max = face->options.single_thread ? 1 : VF_REQUESTS_AT_ONCE_MAX,
+		.epoll = epoll_create1(EPOLL_CLOEXEC), .stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .lingering = ATOMIC_FLAG_INIT,
+	};
+
+	pthread_mutex_init(&loop.lock, NULL);
+	face->loop = &loop;
+	int rc = run(&loop);
+	face->loop = NULL;
+	pthread_mutex_destroy(&loop.lock);
+	if (loop.epoll >= 0)
+		close(loop.epoll);
+	if (loop.stop >= 0)
+		close(loop.stop);
+	return rc;
+}
