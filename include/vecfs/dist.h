@@ -17,6 +17,9 @@ bool vf_metric_parse(const char *name, enum vf_metric *out);       /* aliases: l
 
 /* The distance that answers report: summed in double from the float32 vectors as stored, the same bits on every CPU. */
 double vf_distance(enum vf_metric metric, const float *a, const float *b, size_t dim);
+/* What it is made from, which ranks the same and costs no root: the square under euclidean. */
+double vf_line(enum vf_metric metric, const float *a, const float *b, size_t dim);
+double vf_distance_of_line(enum vf_metric metric, double line);
 
 /* Distances of one query to `count` rows at rows + ids[i] * stride, nearer is smaller (a dot product comes negated). The same
  * row gives the same bits wherever in `ids` it stands. n counts numbers, not bytes. */

@@ -315,7 +315,57 @@ AVX512_INLINE void dot_f32_four(const float *q, const float *const row[4], size_
 VF_GATHER(l2sq_f32_gather, l2sq_f32_four, float, AVX512)
 VF_GATHER(dot_f32_gather, dot_f32_four, float, AVX512)
 VF_GATHER(dot_u8_gather, dot_u8_four, uint8_t, AVX512)
-VF_EXACT(exact_l2sq, exact_dot, AVX512)
+/* The eight lanes of VF_EXACT in one register. */
+AVX512_INLINE __m512d load_lanes(const float *p)
+{
+	return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+
+AVX512_INLINE void put_lanes(double lanes[8], __m512d v) { _mm512_storeu_pd(lanes, v); }
+
+AVX512 static double exact_l2sq(const float *a, const float *b, size_t n)
+{
+	__m512d sum = _mm512_setzero_pd();
+	double lanes[8];
+	size_t i = 0;
+
+	for (; i + 8 <= n; i += 8) {
+		__m512d d = _mm512_sub_pd(load_lanes(a + i), load_lanes(b + i));
+		sum = _mm512_add_pd(sum, _mm512_mul_pd(d, d));
+	}
+	put_lanes(lanes, sum);
+	for (; i < n; i++) {
+		double d = (double)a[i] - (double)b[i];
+		lanes[i % 8] += d * d;
+	}
+	return VF_SUM_EIGHT(lanes);
+}
+
+/* The product of two floats is exact in double, so that fusing it with the sum changes no bit. */
+AVX512 static void exact_dot(const float *a, const float *b, size_t n, double sums[3])
+{
+	__m512d ab = _mm512_setzero_pd(), aa = ab, bb = ab;
+	double lanes[3][8];
+	size_t i = 0;
+
+	for (; i + 8 <= n; i += 8) {
+		__m512d x = load_lanes(a + i), y = load_lanes(b + i);
+		ab = _mm512_fmadd_pd(x, y, ab);
+		aa = _mm512_fmadd_pd(x, x, aa);
+		bb = _mm512_fmadd_pd(y, y, bb);
+	}
+	put_lanes(lanes[0], ab);
+	put_lanes(lanes[1], aa);
+	put_lanes(lanes[2], bb);
+	for (; i < n; i++) {
+		double x = a[i], y = b[i];
+		lanes[0][i % 8] += x * y;
+		lanes[1][i % 8] += x * x;
+		lanes[2][i % 8] += y * y;
+	}
+	for (size_t k = 0; k < 3; k++)
+		sums[k] = VF_SUM_EIGHT(lanes[k]);
+}
 
 const struct vf_kernels vf_kernels_avx512 = {
 	"avx512", dot_f32, l2sq_f32, l2sq_u8, dot_u8,

@@ -49,15 +49,25 @@ static double dot(const float *a, const float *b, size_t dim)
 	return 0 - sums[0];   /* never -0 */
 }
 
-double vf_distance(enum vf_metric metric, const float *a, const float *b, size_t dim)
+double vf_line(enum vf_metric metric, const float *a, const float *b, size_t dim)
 {
 	switch (metric) {
 	case VF_COSINE:
 		return cosine(a, b, dim);
 	case VF_EUCLIDEAN:
-		return sqrt(vf_kernels()->exact_l2sq(a, b, dim));
+		return vf_kernels()->exact_l2sq(a, b, dim);
 	case VF_DOT:
 		return dot(a, b, dim);
 	}
 	return 0;
+}
+
+double vf_distance_of_line(enum vf_metric metric, double line)
+{
+	return metric == VF_EUCLIDEAN ? sqrt(line) : line;
+}
+
+double vf_distance(enum vf_metric metric, const float *a, const float *b, size_t dim)
+{
+	return vf_distance_of_line(metric, vf_line(metric, a, b, dim));
 }

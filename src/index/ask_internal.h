@@ -62,8 +62,8 @@ void vf_gauge_init(struct vf_gauge *gauge, const struct vf_config *config, const
 /* The line by float kernels, and how far rounding can have put it from the truth. `row` need not be aligned. */
 double vf_gauge_line(const struct vf_gauge *gauge, const void *row, double *slack);
 
-/* The candidates that may still be among the `want` nearest, ties at the end included. */
-struct vf_kept { double line, slack; uint64_t serial; const void *row; };
+/* The candidates, by their line, which is off by at most `slack` (0: exact), that may still be among the `want` nearest, ties at the end included. */
+struct vf_kept { double line, slack; uint64_t serial; const void *row; uint32_t slot; };   /* VF_SLOT_NONE: not known */
 struct vf_shortlist {
 	uint64_t want;
 	double *bounds;            /* a heap, the largest on top, of the `want` smallest line + slack */
@@ -80,7 +80,7 @@ static inline double vf_shortlist_limit(const struct vf_shortlist *list)
 }
 int vf_shortlist_add(struct vf_shortlist *list, const struct vf_kept *kept, struct vf_err *err);
 
-struct vf_ranked { double distance; uint64_t serial; };
+struct vf_ranked { double distance; uint64_t serial; uint32_t slot; };
 struct vf_ranking { struct vf_ranked *rows; size_t n; };
 /* Exact distances, order by (distance, key), at most `want`, none past max_distance (NULL: no bound). out->rows is owned by
  * the caller. */
@@ -90,7 +90,10 @@ int vf_shortlist_rank(const struct vf_shortlist *list, const struct vf_gauge *ga
 /* ---- settle.c ---- */
 /* How a distance of codes tells of the line: line = slope * code + bias, with an error of variance spread_line * line +
  * spread_fixed. */
-struct vf_code_law { double slope, bias, spread_line, spread_fixed; };
+struct vf_code_law {
+	double slope, bias, spread_line, spread_fixed;
+	bool rounds;               /* codes are floats: the error is that of the gauge */
+};
 void vf_code_law_init(struct vf_code_law *law, const struct vf_quant *quant, const struct vf_config *config, const float *query);
 
 /* One query vector on its way to its answer. */

@@ -135,6 +135,8 @@ void vf_key_row_encode(const struct vf_key_row *row, uint8_t out[16]);
 int vf_key_row_decode(struct vf_span bytes, struct vf_key_row *out, struct vf_err *err);
 size_t vf_record_row_size(const struct vf_record_row *row);
 void vf_record_row_encode(const struct vf_record_row *row, uint8_t *out);           /* its own XXH3-64 first */
+/* Of a place where one was decoded before. */
+int vf_record_row_at(const void *row, struct vf_record_row *out, struct vf_err *err);
 int vf_record_row_decode(struct vf_span bytes, struct vf_record_row *out,
                          struct vf_err *err);   /* EIO when the sum does not hold */
 uint64_t vf_vector_sum(const void *vector, size_t bytes);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* places.c - where vectors lie in the file, as one snapshot has them. Finding a row by its serial costs half a microsecond, as much as
- * ten nodes of the graph, and answers read some fifteen rows; while nothing is written, questions come back to the same rows
- * at the same places (20,000 x 512: 1.3 x as many questions at ef 16, 1.2 x at ef 64).
+/* places.c - where vectors and records lie in the file, as one snapshot has them. Finding a row by its serial costs half a microsecond, as
+ * much as ten nodes of the graph, and an answer reads some fifteen vectors and ten records; while nothing is written, questions come back to the
+ * same rows at the same places (20,000 x 512: PLACEHOLDER).
  *
  * A table is for one snapshot, whose rows lie where they lie for ever; a question of another snapshot does not use it. It is
  * made once several questions in a row had the same snapshot. */
@@ -12,8 +12,8 @@
 
 #define ASKED_MIN 8u
 
-/* Both are 0, or what is true of the slot in this snapshot; the serial is written last. */
-struct place { _Atomic uint64_t serial, at; };
+/* All are 0, or what is true of the slot in this snapshot; what is written last makes the rest count. A slot has one serial in a snapshot. */
+struct place { _Atomic uint64_t serial, vector, record; };
 
 struct vf_places {
 	pthread_rwlock_t lock;             /* shared: uses the table; exclusive: changes it */
@@ -89,18 +89,30 @@ void vf_places_release(struct vf_places *places)
 	pthread_rwlock_unlock(&places->lock);
 }
 
-bool vf_places_find(const struct vf_places *places, uint32_t slot, uint64_t serial, uint64_t *at)
+struct vf_row_place vf_places_find(const struct vf_places *places, uint32_t slot, uint64_t serial)
 {
+	struct vf_row_place found = { 0 };
+
 	if (slot >= places->slots || atomic_load_explicit(&places->table[slot].serial, memory_order_acquire) != serial)
-		return false;
-	*at = atomic_load_explicit(&places->table[slot].at, memory_order_relaxed);
-	return true;
+		return found;
+	found.vector = atomic_load_explicit(&places->table[slot].vector, memory_order_relaxed);
+	found.record = atomic_load_explicit(&places->table[slot].record, memory_order_relaxed);
+	return found;
 }
 
-void vf_places_note(struct vf_places *places, uint32_t slot, uint64_t serial, uint64_t at)
+void vf_places_note(struct vf_places *places, uint32_t slot, uint64_t serial, struct vf_row_place place)
 {
 	if (slot >= places->slots)
 		return;
-	atomic_store_explicit(&places->table[slot].at, at, memory_order_relaxed);
+	if (place.vector)
+		atomic_store_explicit(&places->table[slot].vector, place.vector, memory_order_relaxed);
+	if (place.record)
+		atomic_store_explicit(&places->table[slot].record, place.record, memory_order_relaxed);
 	atomic_store_explicit(&places->table[slot].serial, serial, memory_order_release);
+}
+
+void vf_places_expect(const struct vf_places *places, uint32_t slot)
+{
+	if (slot < places->slots)
+		__builtin_prefetch(&places->table[slot]);
 }

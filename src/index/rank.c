@@ -197,7 +197,7 @@ static int sort_run_by_key(struct vf_ranked *run, size_t n, struct vf_txn *txn, 
 	if (!rc) {
 		qsort(keys, n, sizeof *keys, vf_walked_compare);
 		for (size_t i = 0; i < n; i++)
-			run[i].serial = keys[i].serial;
+			run[i] = (struct vf_ranked){ run[i].distance, keys[i].serial, VF_SLOT_NONE };
 	}
 	free(keys);
 	return rc;
@@ -227,9 +227,10 @@ static void measure_rows(const struct vf_shortlist *list, const struct vf_gauge 
 		const struct vf_kept *kept = &list->rows[i];
 		if (kept->line - kept->slack > limit)
 			continue;
-		double distance = vf_distance(gauge->metric, gauge->query, kept->row, gauge->dim);
+		double line = kept->slack > 0 ? vf_line(gauge->metric, gauge->query, kept->row, gauge->dim) : kept->line;
+		double distance = vf_distance_of_line(gauge->metric, line);
 		if (!max_distance || distance <= *max_distance)
-			out->rows[out->n++] = (struct vf_ranked){ distance, kept->serial };
+			out->rows[out->n++] = (struct vf_ranked){ distance, kept->serial, kept->slot };
 	}
 }
 

@@ -3,27 +3,58 @@
 #include <errno.h>
 
 #include "ask_internal.h"
+#include "places.h"
 
-static int put_row(struct vf_ask *ask, struct vf_answer *answer, const struct vf_ranked *ranked, float *vector,
-                   struct vf_err *err)
+#define RECORDS_AHEAD 64u
+
+/* Lends what it reads: the records of the rows of one answer. */
+struct reader { struct vf_ask *ask; struct vf_places *places; float *vector; };
+
+/* They lie anywhere in the file, so all are asked for before the first is read. */
+static void expect_records(const struct reader *r, const struct vf_ranking *rows)
 {
-	struct vf_answer_row row = { .distance = ranked->distance, .dim = ask->config->dim };
-	struct vf_record_row record;
-	int rc = vf_row_of_serial(ask->txn, ranked->serial, &record, err);
+	for (size_t i = 0; r->places && i < rows->n && i < RECORDS_AHEAD; i++) {
+		const char *record = vf_txn_at(r->ask->txn, vf_places_find(r->places, rows->rows[i].slot, rows->rows[i].serial).record);
+		__builtin_prefetch(record);
+		__builtin_prefetch(record + 64);
+	}
+}
 
+static int read_record(const struct reader *r, const struct vf_ranked *ranked, struct vf_record_row *out, struct vf_err *err)
+{
+	struct vf_txn *txn = r->ask->txn;
+	uint64_t place = r->places ? vf_places_find(r->places, ranked->slot, ranked->serial).record : 0;
+	struct vf_span row;
+
+	if (place)
+		return vf_record_row_at(vf_txn_at(txn, place), out, err);
+	int rc = vf_get_u64(txn, VF_T_RECORDS, ranked->serial, &row, err);
 	if (rc == 1)
 		return vf_fail(err, EIO, "vector %llu has no record", (unsigned long long)ranked->serial);
+	if (rc || (rc = vf_record_row_decode(row, out, err)))
+		return rc;
+	if (r->places)
+		vf_places_note(r->places, ranked->slot, ranked->serial, (struct vf_row_place){ .record = vf_txn_place(txn, row) });
+	return 0;
+}
+
+static int put_row(const struct reader *r, struct vf_answer *answer, const struct vf_ranked *ranked, struct vf_err *err)
+{
+	struct vf_answer_row row = { .distance = ranked->distance, .dim = r->ask->config->dim };
+	struct vf_record_row record;
+	int rc = read_record(r, ranked, &record, err);
+
 	if (rc)
 		return rc;
 	row.key = record.key;
 	row.metadata = record.metadata;
-	if (ask->question->return_data) {
+	if (r->vector) {
 		struct vf_span stored;
-		if ((rc = vf_vector_checked(ask->txn, ranked->serial, &record, &stored, err)))
+		if ((rc = vf_vector_checked(r->ask->txn, ranked->serial, &record, &stored, err)))
 			return rc;
 		/* The store aligns to 2 only. */
-		memcpy(vector, stored.data, stored.len);
-		row.vector = vector;
+		memcpy(r->vector, stored.data, stored.len);
+		row.vector = r->vector;
 		row.dim = record.dim;
 	}
 	return vf_answer_row(answer, &row, err);
@@ -31,16 +62,19 @@ static int put_row(struct vf_ask *ask, struct vf_answer *answer, const struct vf
 
 static int put_rows(struct vf_ask *ask, struct vf_answer *answer, const struct vf_ranking *rows, struct vf_err *err)
 {
-	float *vector = NULL;
+	struct reader r = { .ask = ask };
+	int rc = 0;
 
-	if (ask->question->return_data && !(vector = vf_arena_alloc(&ask->arena, ask->config->dim * sizeof *vector)))
+	if (ask->question->return_data && !(r.vector = vf_arena_alloc(&ask->arena, ask->config->dim * sizeof *r.vector)))
 		return vf_oom(err);
-	for (size_t i = 0; i < rows->n; i++) {
-		int rc = put_row(ask, answer, &rows->rows[i], vector, err);
-		if (rc)
-			return rc;
-	}
-	return 0;
+	if (vf_places_hold(ask->index->places, vf_txn_snapshot(ask->txn), ask->slots))
+		r.places = ask->index->places;
+	expect_records(&r, rows);
+	for (size_t i = 0; i < rows->n && !rc; i++)
+		rc = put_row(&r, answer, &rows->rows[i], err);
+	if (r.places)
+		vf_places_release(r.places);
+	return rc;
 }
 
 static int count_facets(struct vf_ask *ask, struct vf_answer_head *head, struct vf_err *err)

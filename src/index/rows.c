@@ -115,6 +115,13 @@ int vf_record_row_decode(struct vf_span bytes, struct vf_record_row *out, struct
 	return 0;
 }
 
+int vf_record_row_at(const void *row, struct vf_record_row *out, struct vf_err *err)
+{
+	const uint8_t *p = row;
+
+	return vf_record_row_decode(vf_span(p, RECORD_HEAD_BYTES + (size_t)vf_load_u32(p + 56) + vf_load_u32(p + 60)), out, err);
+}
+
 int vf_row_of_serial(struct vf_txn *txn, uint64_t serial, struct vf_record_row *out, struct vf_err *err)
 {
 	struct vf_span bytes;

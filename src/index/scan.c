@@ -18,7 +18,7 @@ static int meet(struct pass *pass, uint64_t serial, const void *row, struct vf_e
 		return 0;
 	pass->scanned++;
 	for (size_t i = 0; i < pass->nlists; i++) {
-		struct vf_kept kept = { .serial = serial, .row = row };
+		struct vf_kept kept = { .serial = serial, .row = row, .slot = VF_SLOT_NONE };
 		kept.line = vf_gauge_line(&pass->gauges[i], row, &kept.slack);
 		int rc = vf_shortlist_add(&pass->lists[i], &kept, err);
 		if (rc)

@@ -23,7 +23,7 @@ static int push(struct selecting *s, uint64_t serial, struct vf_err *err)
 		s->rows.rows = more;
 		s->cap = cap;
 	}
-	s->rows.rows[s->rows.n++] = (struct vf_ranked){ .serial = serial };
+	s->rows.rows[s->rows.n++] = (struct vf_ranked){ .serial = serial, .slot = VF_SLOT_NONE };
 	return 0;
 }
 

@@ -46,7 +46,7 @@ void vf_code_law_init(struct vf_code_law *law, const struct vf_quant *quant, con
 	/* Of unit vectors: 1 - cos is half the squared distance. */
 	double line_a_square = config->metric == VF_COSINE ? 0.5 : 1;
 
-	*law = (struct vf_code_law){ .slope = config->metric == VF_DOT ? 1 : line_a_square };
+	*law = (struct vf_code_law){ .slope = config->metric == VF_DOT ? 1 : line_a_square, .rounds = quant->code == VF_CODE_F32 };
 	if (quant->code == VF_CODE_F32)
 		return;
 	if (config->metric == VF_DOT)
@@ -92,6 +92,7 @@ static bool is_past(const struct vf_probe *probe, const struct residuals *seen, 
 /* Rows that are on their way while one is measured, and how much of each is asked for: the processor follows the rest by itself. */
 #define ROWS_AHEAD     4u
 #define PREFETCH_BYTES 512u
+#define PLACES_AHEAD   16u
 
 /* This many are read beyond the wanted before the law is trusted. */
 #define READ_BEYOND 4u
@@ -105,45 +106,58 @@ struct reading {
 	struct vf_places *places;      /* held; NULL: there is no table of this snapshot */
 };
 
-static int add_row(struct reading *r, uint64_t serial, const void *row, struct vf_kept *kept, struct vf_err *err)
+static int add_row(struct reading *r, uint64_t serial, uint32_t slot, const void *row, struct vf_kept *kept, struct vf_err *err)
 {
-	*kept = (struct vf_kept){ .serial = serial, .row = row };
-	kept->line = vf_gauge_line(&r->gauge, row, &kept->slack);
+	*kept = (struct vf_kept){ .serial = serial, .slot = slot, .row = row };
+	/* Of the candidates of bytes most are reported. Of floats rounding has to be known too. */
+	if (r->probe->law.rounds)
+		kept->line = vf_gauge_line(&r->gauge, row, &kept->slack);
+	else
+		kept->line = vf_line(r->gauge.metric, r->gauge.query, row, r->gauge.dim);
 	r->probe->reranked++;
 	return vf_shortlist_add(&r->list, kept, err);
 }
 
 /* 0, 1 when it is not in the snapshot. */
-static int read_row(struct reading *r, uint64_t serial, struct vf_kept *kept, struct vf_err *err)
+static int read_row(struct reading *r, uint64_t serial, uint32_t slot, struct vf_kept *kept, struct vf_err *err)
 {
 	struct vf_span row;
 	int rc = vf_vector_of_serial(r->how->txn, serial, r->gauge.dim, &row, err);
 
-	return rc ? rc : add_row(r, serial, row.data, kept, err);
+	if (rc)
+		return rc;
+	if (r->places)
+		vf_places_note(r->places, slot, serial, (struct vf_row_place){ .vector = vf_txn_place(r->how->txn, row) });
+	return add_row(r, serial, slot, row.data, kept, err);
 }
 
 static int read_hit(struct reading *r, const struct vf_hit *hit, struct vf_kept *kept, struct vf_err *err)
 {
-	uint64_t at;
+	uint64_t vector = r->places ? vf_places_find(r->places, hit->slot, hit->serial).vector : 0;
 
-	if (r->places && vf_places_find(r->places, hit->slot, hit->serial, &at))
-		return add_row(r, hit->serial, vf_txn_at(r->how->txn, at), kept, err);
-	int rc = read_row(r, hit->serial, kept, err);
-	if (rc == 0 && r->places)
-		vf_places_note(r->places, hit->slot, hit->serial, vf_txn_place(r->how->txn, vf_span(kept->row, 0)));
-	return rc;
+	return vector ? add_row(r, hit->serial, hit->slot, vf_txn_at(r->how->txn, vector), kept, err) :
+	                read_row(r, hit->serial, hit->slot, kept, err);
 }
 
 /* Rows lie anywhere in the file: each is asked for before the one ahead of it is measured. */
-static void prefetch_hit(const struct reading *r, uint32_t i)
+static void expect_row(const struct reading *r, uint32_t i)
 {
-	uint64_t at;
+	uint64_t vector;
 
-	if (!r->places || i >= r->probe->nhits || !vf_places_find(r->places, r->probe->hits[i].slot, r->probe->hits[i].serial, &at))
+	if (!r->places || i >= r->probe->nhits || !(vector = vf_places_find(r->places, r->probe->hits[i].slot, r->probe->hits[i].serial).vector))
 		return;
-	const char *row = vf_txn_at(r->how->txn, at);
+	const char *row = vf_txn_at(r->how->txn, vector);
 	for (size_t k = 0; k < r->gauge.dim * sizeof(float) && k < PREFETCH_BYTES; k += 64)
 		__builtin_prefetch(row + k);
+}
+
+/* What reading always comes to, and a little more. */
+static void expect_places(const struct reading *r)
+{
+	for (uint32_t i = 0; r->places && i < r->probe->nhits && i < r->how->want + PLACES_AHEAD; i++)
+		vf_places_expect(r->places, r->probe->hits[i].slot);
+	for (uint32_t i = 0; i < ROWS_AHEAD; i++)
+		expect_row(r, i);
 }
 
 static int read_dead(struct reading *r, struct vf_err *err)
@@ -152,7 +166,7 @@ static int read_dead(struct reading *r, struct vf_err *err)
 	int rc = 0;
 
 	for (size_t i = 0; i < r->how->ndead && rc >= 0; i++)
-		rc = read_row(r, r->how->dead[i], &kept, err);
+		rc = read_row(r, r->how->dead[i], VF_SLOT_NONE, &kept, err);
 	return rc < 0 ? rc : 0;
 }
 
@@ -174,11 +188,10 @@ static int read_hits(struct reading *r, struct vf_err *err)
 	uint64_t read = how->ndead;
 	struct vf_kept kept;
 
-	for (uint32_t i = 0; i < ROWS_AHEAD; i++)
-		prefetch_hit(r, i);
+	expect_places(r);
 	for (uint32_t i = 0; i < probe->nhits; i++) {
 		const struct vf_hit *hit = &probe->hits[i];
-		prefetch_hit(r, i + ROWS_AHEAD);
+		expect_row(r, i + ROWS_AHEAD);
 		if (is_read_already(how, hit->serial))
 			continue;
 		if (read >= how->want + READ_BEYOND &&
