@@ -8,6 +8,11 @@
 
 #include <errno.h>
 
+#include "vecfs/clock.h"
+
+/* What takes longer is not made ahead: others wait meanwhile. */
+#define AHEAD_NS_MAX 200000
+
 static struct vf_conversation *conversation_of(struct vf_handle *handle)
 {
 	return (struct vf_conversation *)handle;
@@ -57,6 +62,7 @@ static void forget_request(struct vf_call *call, struct vf_conversation *c)
 	vf_budget_give(call->face->budget, c->handle.uid, c->charged);
 	c->charged = 0;
 	c->pending = c->told = c->unsettled = false;
+	c->handle.ready = false;
 }
 
 /* The request has failed: what came of it is dropped, and the next one begins anew. */
@@ -84,9 +90,9 @@ static int write_request(struct vf_call *call, struct vf_handle *handle, struct 
 	if (c->failed.code && !vf_flags_read(handle->flags))
 		return say_again(call, c);
 	c->failed.code = 0;
-	if (c->replied)
+	if (c->replied || c->handle.ready)
 		clear_reply(call->face, c);
-	c->replied = false;
+	c->replied = c->handle.ready = false;
 	if (!c->pending)
 		vf_site_names(call->face, handle->node->site, &c->names);
 	c->told = false;
@@ -123,6 +129,36 @@ static int reply(struct vf_call *call, struct vf_conversation *c)
 	return rc;
 }
 
+static int reply_timed(struct vf_call *call, struct vf_conversation *c)
+{
+	int64_t start = vf_clock_mono_ns();
+	int rc = reply(call, c);
+
+	c->took_ns = vf_clock_mono_ns() - start;
+	return rc;
+}
+
+/* Between the write and the read of a question. Whatever fails is left to the read, which tells it. */
+static void reply_ahead(struct vf_call *call, struct vf_handle *handle)
+{
+	struct vf_conversation *c = conversation_of(handle);
+
+	if (c->verb->commit || !handle->reads_long || c->took_ns == 0 || c->took_ns > AHEAD_NS_MAX)
+		return;
+	c->ahead_version = vf_index_version(handle->index);
+	handle->ready = reply_timed(call, c) == 0;
+}
+
+/* A reply made ahead counts when nothing was written since. */
+static int reply_now(struct vf_call *call, struct vf_conversation *c)
+{
+	if (c->handle.ready && c->ahead_version == vf_index_version(c->handle.index))
+		return 0;
+	if (c->handle.ready)
+		clear_reply(call->face, c);
+	return reply_timed(call, c);
+}
+
 static void read_reply(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset)
 {
 	struct vf_conversation *c = conversation_of(handle);
@@ -132,7 +168,7 @@ static void read_reply(struct vf_call *call, struct vf_handle *handle, size_t si
 		rc = say_again(call, c);
 		c->failed.code = 0;
 	} else if (c->pending) {
-		rc = reply(call, c);
+		rc = reply_now(call, c);
 		forget_request(call, c);
 		c->replied = rc == 0;
 		c->begin = offset == 0 ? 0 : c->end;
@@ -193,7 +229,7 @@ static void release_conversation(struct vf_call *call, struct vf_handle *handle)
 }
 
 static const struct vf_handle_ops conversation_ops = {
-	.read = read_reply, .write = write_request, .flush = flush_request, .truncate = truncate_request, .release = release_conversation,
+	.read = read_reply, .write = write_request, .ahead = reply_ahead, .flush = flush_request, .truncate = truncate_request, .release = release_conversation,
 };
 
 int vf_conversation_open(struct vf_call *call, struct vf_node *node, int flags, const struct vf_verb *verb, struct vf_handle **out)

@@ -290,6 +290,7 @@ void vf_renderings_tidy(struct vf_renderings *renderings);
 struct vf_handle_ops {
 	void (*read)(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset);       /* replies */
 	int (*write)(struct vf_call *call, struct vf_handle *handle, struct vf_span data, uint64_t offset);
+	void (*ahead)(struct vf_call *call, struct vf_handle *handle);    /* prepares what will be read at once; NULL: nothing can be */
 	int (*flush)(struct vf_call *call, struct vf_handle *handle);
 	int (*truncate)(struct vf_call *call, struct vf_handle *handle, uint64_t size);
 	void (*release)(struct vf_call *call, struct vf_handle *handle);                                   /* frees */
@@ -305,6 +306,7 @@ struct vf_handle {
 	bool writer;                 /* counted as a writer of the node */
 	bool direct, keep, noflush;  /* for the kernel */
 	bool lingers;                /* its next call is expected at once */
+	atomic_bool ready;           /* its next read was prepared */
 	atomic_bool reads_long;      /* its next read computes, and so in a turn of the user (turns.c) */
 	pid_t opener;
 	uid_t uid;
@@ -510,6 +512,8 @@ struct vf_conversation {
 	bool unsettled;              /* written since the last commit */
 	bool replied;
 	bool told;                   /* that it is incomplete */
+	uint64_t ahead_version;      /* of the index, when the reply was made ahead (handle.ready) */
+	int64_t took_ns;             /* the last reply */
 	struct vf_err failed;        /* code 0: not */
 	struct vf_site_names names; /* of the index when the request began */
 	uint64_t charged, reply_charged;
@@ -564,6 +568,8 @@ int vf_loop_run(struct vf_face *face);
 void vf_loop_share(struct vf_face *face);
 /* The request that is being carried out will be followed by another one at once. */
 void vf_loop_expect(struct vf_face *face);
+/* Requests that come meanwhile wait for this thread. */
+bool vf_loop_has_queue(void);
 
 /* ---- ops.c, mount.c ---- */
 extern const struct fuse_lowlevel_ops vf_ops;
@@ -599,6 +605,8 @@ struct vf_face {
 	struct vf_ring *ring;
 	struct vf_metrics *metrics;
 	int64_t mounted_ns, started_ns;      /* by the clock on the wall; by the one that never steps */
+	_Atomic(const struct vf_handle *) asker;  /* of the last word that was said in a conversation */
+	atomic_uint asked;                   /* so many words in a row were this one's */
 	struct vf_awake awake;
 	struct vf_loop *loop;                /* while it runs */
 };

@@ -97,8 +97,15 @@ void vf_loop_share(struct vf_face *face)
 
 void vf_loop_expect(struct vf_face *face)
 {
-	/* Whoever is awake need not be looked out for. */
-	expects = !vf_awake_after_question(&face->awake) && face->awake.processors > 1;
+	bool awake = vf_awake_after_question(&face->awake);
+
+	/* Waking is cheap when processors are awake, but not as cheap as looking when the queue need not be taken for that. */
+	expects = (!awake || has_queue) && face->awake.processors > 1;
+}
+
+bool vf_loop_has_queue(void)
+{
+	return has_queue;
 }
 
 /* 1: there is one; 0: none; -1: the session is over. */

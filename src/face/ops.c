@@ -357,12 +357,21 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	vf_call_end(&call);
 }
 
+/* What is prepared calls no other thread for the moment that it takes. */
+static void begin_read(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const struct vf_handle *handle)
+{
+	if (handle->ready)
+		vf_removals_settle(fuse_req_userdata(req), begin_short(call, req, ino, "read")->site, true);
+	else
+		begin(call, req, ino, "read");
+}
+
 /* The reply is sent from what the handle holds, under its lock; once it is sent, the kernel may release the handle. */
 static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct vf_handle *handle)
 {
 	struct vf_call call;
 
-	begin(&call, req, ino, "read");
+	begin_read(&call, req, ino, handle);
 	handle->users++;
 	/* Renderings do not change: their readers need not wait for one another. */
 	if (handle->ops->write)
@@ -385,7 +394,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	struct vf_handle *handle = handle_of(fi);
 	bool lingers = handle->lingers;
 
-	if (!handle->reads_long)
+	if (!handle->reads_long || handle->ready)
 		read_file(req, ino, size, off, handle);
 	else if (!vf_turns_take(face, &(struct vf_heavy){ .req = req, .carry_out = read_in_turn, .ino = ino, .size = size, .offset = off, .fi = *fi }))
 		return;
@@ -395,6 +404,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 
 /* Notes down a question of some thousand numbers. */
 #define WORD_BYTES_MAX (64u << 10)
+/* So many words in a row, and nobody else is asking. */
+#define ALONE_WORDS    8u
 
 /* Returns with the lock of the handle. What only notes down a word of a conversation calls no other thread for that moment. */
 static struct vf_node *begin_write(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, size_t size, struct vf_handle *handle)
@@ -404,6 +415,30 @@ static struct vf_node *begin_write(struct vf_call *call, fuse_req_t req, fuse_in
 	struct vf_node *node = begin(call, req, ino, "write");
 	pthread_mutex_lock(&handle->lock);
 	return node;
+}
+
+/* While one client asks and nobody else, the answer is made on the way between its write and its read, and the queue may wait for that. */
+static bool is_alone(struct vf_face *face, const struct vf_handle *handle)
+{
+	if (atomic_exchange_explicit(&face->asker, handle, memory_order_relaxed) != handle)
+		atomic_store_explicit(&face->asked, 0, memory_order_relaxed);
+	return atomic_fetch_add_explicit(&face->asked, 1, memory_order_relaxed) >= ALONE_WORDS && vf_loop_has_queue();
+}
+
+/* Replies with the lock of the handle, which the kernel may release from then on. */
+static void reply_and_go_ahead(struct vf_call *call, struct vf_handle *handle, size_t size)
+{
+	bool ahead = handle->lingers && handle->ops->ahead && is_alone(call->face, handle);
+
+	if (ahead)
+		handle->users++;
+	fuse_reply_write(call->req, size);
+	if (ahead)
+		handle->ops->ahead(call, handle);
+	pthread_mutex_unlock(&handle->lock);
+	if (ahead)
+		release(call, handle);
+	vf_call_end(call);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
@@ -416,13 +451,12 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	call.lock_owner = fi->lock_owner;
 	vf_handle_seen(&call, handle);
 	int rc = handle->ops->write ? handle->ops->write(&call, handle, vf_span(buf, size), (uint64_t)off) : -EBADF;
-	pthread_mutex_unlock(&handle->lock);
 	if (rc) {
+		pthread_mutex_unlock(&handle->lock);
 		finish(&call, node, NULL, rc);
 		return;
 	}
-	fuse_reply_write(req, size);
-	vf_call_end(&call);
+	reply_and_go_ahead(&call, handle, size);
 	if (lingers)
 		vf_loop_expect(call.face);
 }

@@ -9,7 +9,7 @@
 #include "graph_internal.h"
 
 #define LINE_BYTES     64u
-#define PREFETCH_LINES 2u
+#define PREFETCH_LINES 8u
 #define RANK_LINEAR    48u
 /* Matches met may be half of what their share says. */
 #define SHARE_SLACK    2.0
@@ -103,7 +103,7 @@ static inline void prefetch_list(const struct vf_graph *g, uint32_t node, uint32
 		__builtin_prefetch(list + i);
 }
 
-/* The first lines; the processor follows the rest by itself (on 784 and 1536 dimensions 5 to 15 % faster than asking for all). */
+/* The first lines; the processor follows the rest by itself (784 dimensions: two lines are 5 % slower, all 13 no faster). */
 static inline void prefetch_code(const struct vf_graph *g, uint32_t slot)
 {
 	const uint8_t *code = vf_slot_code(g, slot);
@@ -223,16 +223,16 @@ static inline uint32_t expand(struct vf_graph *g, struct vf_walker *w, struct vf
 			w->stats.hops++;
 		return nfresh;
 	}
-	nfresh = gather(g, w, node, beam->level, 0);
-	for (;;) {
-		node = next_of(p);
-		if (node == VF_SLOT_NONE)
-			return nfresh;
+	/* The second first: it is known for longer, so that its list is in the cache, while the nearest may just have been found. */
+	uint32_t second = next_of(p);
+	nfresh = second == VF_SLOT_NONE ? 0 : gather(g, w, second, beam->level, 0);
+	nfresh = gather(g, w, node, beam->level, nfresh);
+	w->stats.hops += second != VF_SLOT_NONE;
+	while (nfresh == 0 && (node = next_of(p)) != VF_SLOT_NONE) {
 		w->stats.hops++;
-		nfresh = gather(g, w, node, beam->level, nfresh);
-		if (nfresh)
-			return nfresh;
+		nfresh = gather(g, w, node, beam->level, 0);
 	}
+	return nfresh;
 }
 
 static void measure(struct vf_graph *g, struct vf_walker *w, uint32_t nfresh)

@@ -91,11 +91,11 @@ static bool is_past(const struct vf_probe *probe, const struct residuals *seen, 
 
 /* Rows that are on their way while one is measured, and how much of each is asked for: the processor follows the rest by itself. */
 #define ROWS_AHEAD     4u
-#define PREFETCH_BYTES 512u
+#define PREFETCH_BYTES 4096u
 #define PLACES_AHEAD   16u
 
 /* This many are read beyond the wanted before the law is trusted. */
-#define READ_BEYOND 4u
+#define READ_BEYOND 1u
 
 /* What the reading of one probe's candidates shares. */
 struct reading {
