@@ -10,8 +10,8 @@
 
 #include "vecfs/clock.h"
 
-/* What takes longer is not made ahead: others wait meanwhile. */
-#define AHEAD_NS_MAX 200000
+/* What takes longer has other threads called meanwhile. */
+#define BRIEF_NS 200000
 
 static struct vf_conversation *conversation_of(struct vf_handle *handle)
 {
@@ -134,7 +134,7 @@ static int reply_timed(struct vf_call *call, struct vf_conversation *c)
 	int64_t start = vf_clock_mono_ns();
 	int rc = reply(call, c);
 
-	c->took_ns = vf_clock_mono_ns() - start;
+	c->handle.brief = vf_clock_mono_ns() - start < BRIEF_NS;
 	return rc;
 }
 
@@ -143,7 +143,7 @@ static void reply_ahead(struct vf_call *call, struct vf_handle *handle)
 {
 	struct vf_conversation *c = conversation_of(handle);
 
-	if (c->verb->commit || !handle->reads_long || c->took_ns == 0 || c->took_ns > AHEAD_NS_MAX)
+	if (c->verb->commit || !handle->reads_long || !handle->brief)
 		return;
 	c->ahead_version = vf_index_version(handle->index);
 	handle->ready = reply_timed(call, c) == 0;

@@ -307,6 +307,7 @@ struct vf_handle {
 	bool direct, keep, noflush;  /* for the kernel */
 	bool lingers;                /* its next call is expected at once */
 	atomic_bool ready;           /* its next read was prepared */
+	atomic_bool brief;           /* its last read took little time */
 	atomic_bool reads_long;      /* its next read computes, and so in a turn of the user (turns.c) */
 	pid_t opener;
 	uid_t uid;
@@ -513,7 +514,6 @@ struct vf_conversation {
 	bool replied;
 	bool told;                   /* that it is incomplete */
 	uint64_t ahead_version;      /* of the index, when the reply was made ahead (handle.ready) */
-	int64_t took_ns;             /* the last reply */
 	struct vf_err failed;        /* code 0: not */
 	struct vf_site_names names; /* of the index when the request began */
 	uint64_t charged, reply_charged;
@@ -568,11 +568,13 @@ int vf_loop_run(struct vf_face *face);
 void vf_loop_share(struct vf_face *face);
 /* The request that is being carried out will be followed by another one at once. */
 void vf_loop_expect(struct vf_face *face);
-/* Requests that come meanwhile wait for this thread. */
-bool vf_loop_has_queue(void);
+/* Whether requests that come meanwhile may wait for this thread. */
+bool vf_loop_attends(void);
 
 /* ---- ops.c, mount.c ---- */
 extern const struct fuse_lowlevel_ops vf_ops;
+/* One client asks and nobody else. */
+bool vf_is_alone(const struct vf_face *face);
 
 /* Who was refused a node lately, and what it was called: gets one of its own when it looks the name up again. */
 #define VF_REFUSED_MAX 1024u
@@ -605,8 +607,8 @@ struct vf_face {
 	struct vf_ring *ring;
 	struct vf_metrics *metrics;
 	int64_t mounted_ns, started_ns;      /* by the clock on the wall; by the one that never steps */
-	_Atomic(const struct vf_handle *) asker;  /* of the last word that was said in a conversation */
-	atomic_uint asked;                   /* so many words in a row were this one's */
+	_Atomic(const struct vf_handle *) asker; /* who has asked last */
+	atomic_uint asked;                   /* so many times in a row */
 	struct vf_awake awake;
 	struct vf_loop *loop;                /* while it runs */
 };

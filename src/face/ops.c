@@ -357,10 +357,10 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	vf_call_end(&call);
 }
 
-/* What is prepared calls no other thread for the moment that it takes. */
+/* No other thread is called for what takes a moment. */
 static void begin_read(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const struct vf_handle *handle)
 {
-	if (handle->ready)
+	if (handle->ready || handle->brief)
 		vf_removals_settle(fuse_req_userdata(req), begin_short(call, req, ino, "read")->site, true);
 	else
 		begin(call, req, ino, "read");
@@ -417,18 +417,31 @@ static struct vf_node *begin_write(struct vf_call *call, fuse_req_t req, fuse_in
 	return node;
 }
 
-/* While one client asks and nobody else, the answer is made on the way between its write and its read, and the queue may wait for that. */
-static bool is_alone(struct vf_face *face, const struct vf_handle *handle)
+bool vf_is_alone(const struct vf_face *face)
+{
+	return atomic_load_explicit(&face->asked, memory_order_relaxed) > ALONE_WORDS;
+}
+
+static void note_asker(struct vf_face *face, const struct vf_handle *handle)
 {
 	if (atomic_exchange_explicit(&face->asker, handle, memory_order_relaxed) != handle)
 		atomic_store_explicit(&face->asked, 0, memory_order_relaxed);
-	return atomic_fetch_add_explicit(&face->asked, 1, memory_order_relaxed) >= ALONE_WORDS && vf_loop_has_queue();
+	atomic_fetch_add_explicit(&face->asked, 1, memory_order_relaxed);
+}
+
+/* While nobody else asks, the answer is made on the way between the write of a client and its read, and other requests may wait for that. */
+static bool goes_ahead(struct vf_face *face, const struct vf_handle *handle)
+{
+	if (!handle->lingers || !handle->ops->ahead)
+		return false;
+	note_asker(face, handle);
+	return vf_is_alone(face) && vf_loop_attends();
 }
 
 /* Replies with the lock of the handle, which the kernel may release from then on. */
 static void reply_and_go_ahead(struct vf_call *call, struct vf_handle *handle, size_t size)
 {
-	bool ahead = handle->lingers && handle->ops->ahead && is_alone(call->face, handle);
+	bool ahead = goes_ahead(call->face, handle);
 
 	if (ahead)
 		handle->users++;
