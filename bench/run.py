@@ -43,18 +43,42 @@ class Program:
         self.process.wait()
 
 
-class Mount:
-    """A fresh store, mounted, with one index that holds a set."""
+class Store:
+    """A fresh store, mounted."""
 
-    def __init__(self, vecfs, data, work):
+    def __init__(self, vecfs, work):
         self.point = os.path.join(work, "mnt")
-        self.index = os.path.join(self.point, "bench", "bench")
         os.makedirs(self.point)
         self.daemon = subprocess.Popen([vecfs, "-f", os.path.join(work, "store"), self.point])
         while not os.path.ismount(self.point):
             if self.daemon.poll() is not None:
                 raise RuntimeError(f"vecfs ended with {self.daemon.returncode}")
             time.sleep(0.02)
+
+    def index_path(self, bucket, index):
+        return os.path.join(self.point, bucket, index)
+
+    @staticmethod
+    def stat(index, name):
+        with open(os.path.join(index, "stats"), encoding="utf-8") as file:
+            return dict(line.rstrip("\n").split(" ", 1) for line in file)[name]
+
+    def wait_until_linked(self, index):
+        while self.stat(index, "pending") != "0":
+            time.sleep(0.1)
+
+    def end(self):
+        """The last checkpoint is written after the unmount."""
+        subprocess.run(["fusermount3", "-u", self.point], check=True)
+        self.daemon.wait()
+
+
+class Mount(Store):
+    """One with an index that holds a set."""
+
+    def __init__(self, vecfs, data, work):
+        super().__init__(vecfs, work)
+        self.index = self.index_path("bench", "bench")
         os.makedirs(self.index)
         with open(os.path.join(data, "metric"), encoding="utf-8") as file:
             metric = file.read().strip()
@@ -68,17 +92,7 @@ class Mount:
         with open(os.path.join(self.index, "insert"), "wb", buffering=0) as file:
             np.save(Unseekable(file), matrix)
         self.ingest_s = time.monotonic() - start
-        while self.stat("pending") != "0":
-            time.sleep(0.1)
-
-    def stat(self, name):
-        with open(os.path.join(self.index, "stats"), encoding="utf-8") as file:
-            return dict(line.rstrip("\n").split(" ", 1) for line in file)[name]
-
-    def end(self):
-        """The last checkpoint is written after the unmount."""
-        subprocess.run(["fusermount3", "-u", self.point], check=True)
-        self.daemon.wait()
+        self.wait_until_linked(self.index)
 
 
 class Unseekable:
@@ -149,7 +163,7 @@ def measure(args, name):
     peers = start_peers(args, data, work, result)
     mount = Mount(args.vecfs, data, work)
     client = Program(os.path.join(args.programs, "client"), data, mount.index)
-    result["mount"] = {"ingest_s": mount.ingest_s, "file_bytes": int(mount.stat("file_bytes"))}
+    result["mount"] = {"ingest_s": mount.ingest_s, "file_bytes": int(mount.stat(mount.index, "file_bytes"))}
     asked = {who: lambda ef, peer=peer: peer.ask(ef, K) for who, peer in peers.items()}
     asked.update(mount=lambda ef: client.ask(ef, K, 1), mount8=lambda ef: client.ask(ef, K, 8))
     for who, curve in sample(asked, args.rounds).items():

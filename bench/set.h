@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "clock.h"
 
 struct bench_set {
 	char metric[32];
@@ -62,14 +63,6 @@ static struct bench_set bench_load(const char *dir)
 	set.queries = (float *)bench_read_vecs(dir, "query.fvecs", &columns, &set.nqueries);
 	set.truth = (int32_t *)bench_read_vecs(dir, "truth.ivecs", &set.truth_k, &rows);
 	return set;
-}
-
-static double bench_clock(clockid_t id)
-{
-	struct timespec ts;
-
-	clock_gettime(id, &ts);
-	return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
 }
 
 /* How many of `got` are among the first k true ones. */

@@ -111,7 +111,7 @@ static int mount_and_serve(struct vf_catalog *catalog, const char *mountpoint, c
 {
 	struct vf_unmounter unmounter = { -1 };
 	struct vf_face_options options = {
-		.read_only = o->read_only, .allow_other = o->allow_other, .xattr = o->xattr,
+		.read_only = o->read_only, .allow_other = o->allow_other, .xattr = o->xattr, .awake = !o->no_awake,
 		.single_thread = o->single_thread, .debug = o->debug, .kernel_options = o->kernel.len ? (char *)o->kernel.data : NULL,
 	};
 	struct vf_face *face = NULL;

@@ -61,6 +61,8 @@ static int add_word(struct vf_mount_options *o, struct vf_span word, struct vf_e
 		o->xattr = true;
 	else if (vf_span_is(word, "sandbox=no") || vf_span_is(word, "sandbox=yes"))
 		o->no_sandbox = vf_span_is(word, "sandbox=no");
+	else if (vf_span_is(word, "awake=no") || vf_span_is(word, "awake=yes"))
+		o->no_awake = vf_span_is(word, "awake=no");
 	else if (vf_span_is(word, "debug"))
 		o->foreground = o->debug = true;
 	else if (is_one_of(word, for_kernel, COUNT(for_kernel)) ||

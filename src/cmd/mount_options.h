@@ -8,7 +8,7 @@
 struct vf_mount_options {
 	const char *store, *mountpoint;     /* lent from argv */
 	bool foreground, debug, single_thread;
-	bool read_only, allow_other, xattr, no_sandbox;
+	bool read_only, allow_other, xattr, no_sandbox, no_awake;
 	struct vf_buf kernel;               /* "a,b" with a NUL behind it: passed on to the kernel */
 };
 

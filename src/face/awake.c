@@ -21,13 +21,13 @@ static void wish(struct vf_awake *awake, int32_t latency_us)
 		vf_awake_end(awake);
 }
 
-void vf_awake_begin(struct vf_awake *awake)
+void vf_awake_begin(struct vf_awake *awake, bool allowed)
 {
 	cpu_set_t ours;
 
 	awake->fd = -1;
 	awake->processors = sched_getaffinity(0, sizeof ours, &ours) == 0 ? (unsigned)CPU_COUNT(&ours) : 1;
-	if (awake->processors > 1 && awake->processors <= VF_AWAKE_PROCESSORS_MAX)
+	if (allowed && awake->processors > 1 && awake->processors <= VF_AWAKE_PROCESSORS_MAX)
 		awake->fd = open("/dev/cpu_dma_latency", O_WRONLY | O_CLOEXEC);
 }
 

@@ -553,7 +553,7 @@ struct vf_awake {
 	_Atomic int64_t last_ns;     /* of the last question */
 	atomic_bool on;
 };
-void vf_awake_begin(struct vf_awake *awake);
+void vf_awake_begin(struct vf_awake *awake, bool allowed);
 void vf_awake_end(struct vf_awake *awake);
 /* Returns whether processors are awake for the next one. */
 bool vf_awake_after_question(struct vf_awake *awake);
