@@ -22,10 +22,10 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* {"data": {"float32": bin}} */
+/* {"data": bin} */
 static size_t make_record(uint8_t *out, unsigned dim, unsigned seed)
 {
-	static const uint8_t head[] = "\x81\xa4" "data" "\x81\xa7" "float32" "\xc6";
+	static const uint8_t head[] = "\x81\xa4" "data" "\xc6";
 	uint32_t bytes = dim * 4;
 	uint8_t *p = out;
 
