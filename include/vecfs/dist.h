@@ -25,9 +25,6 @@ double vf_distance_of_line(enum vf_metric metric, double line);
  * row gives the same bits wherever in `ids` it stands. n counts numbers, not bytes. */
 typedef void vf_gather_fn(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out);
 
-/* Squared distances of a query of floats to rows of bytes: portable, several times slower than bytes against bytes. */
-vf_gather_fn vf_l2sq_mixed_gather;
-
 /* One row an instruction set; every function may be given unaligned pointers and any n.
  * Kernels differ from plain C by rounding only; the integer ones and the exact ones not at all. */
 struct vf_kernels {
@@ -40,6 +37,8 @@ struct vf_kernels {
 	int32_t (*dot_u8)(const uint8_t *a, const uint8_t *b, size_t n);
 	/* What the graph walks with: four rows at a time. */
 	vf_gather_fn *l2sq_f32_gather, *dot_f32_gather, *l2sq_u8_gather, *dot_u8_gather;
+	/* A query of floats, rows of bytes: for what bytes cannot tell. Slower than bytes against bytes. */
+	vf_gather_fn *l2sq_mixed_gather;
 	/* What answers report, in double: sum of (a-b)^2; sums of a*b, a*a and b*b. */
 	double (*exact_l2sq)(const float *a, const float *b, size_t n);
 	void (*exact_dot)(const float *a, const float *b, size_t n, double sums[3]);

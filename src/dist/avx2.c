@@ -177,6 +177,27 @@ FOUR(l2sq_u8_four, uint8_t, __m256i, _mm256_setzero_si256(), 16, widen, l2sq_ste
 FOUR(dot_u8_four, uint8_t, __m256i, _mm256_setzero_si256(), 16, widen_signed, dot_step, sum_i32, dot_rest, -)
 FOUR(l2sq_f32_four, float, __m256, _mm256_setzero_ps(), 8, _mm256_loadu_ps, l2sq_f32_step, sum_f32, l2sq_f32_rest, +)
 FOUR(dot_f32_four, float, __m256, _mm256_setzero_ps(), 8, _mm256_loadu_ps, dot_f32_step, sum_f32, dot_f32_rest, -)
+AVX2 static void l2sq_mixed_gather(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out)
+{
+	const float *q = query;
+	const uint8_t *base = rows;
+
+	for (size_t k = 0; k < count; k++) {
+		const uint8_t *row = base + ids[k] * stride;
+		__m256 sum = _mm256_setzero_ps();
+		size_t i = 0;
+		for (; i + 8 <= n; i += 8) {
+			__m256 b = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(row + i))));
+			__m256 d = _mm256_sub_ps(_mm256_loadu_ps(q + i), b);
+			sum = _mm256_fmadd_ps(d, d, sum);
+		}
+		float total = sum_f32(sum);
+		for (; i < n; i++)
+			total += (q[i] - (float)row[i]) * (q[i] - (float)row[i]);
+		out[k] = total;
+	}
+}
+
 VF_GATHER(l2sq_f32_gather, l2sq_f32_four, float, AVX2)
 VF_GATHER(dot_f32_gather, dot_f32_four, float, AVX2)
 VF_GATHER(l2sq_u8_gather, l2sq_u8_four, uint8_t, AVX2)
@@ -185,7 +206,7 @@ VF_EXACT(exact_l2sq, exact_dot, AVX2)
 
 const struct vf_kernels vf_kernels_avx2 = {
 	"avx2", dot_f32, l2sq_f32, l2sq_u8, dot_u8,
-	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, exact_l2sq, exact_dot,
+	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, l2sq_mixed_gather, exact_l2sq, exact_dot,
 };
 #else
 typedef int vf_avx2_is_not_for_this_architecture;

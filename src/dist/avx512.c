@@ -312,6 +312,28 @@ AVX512_INLINE void dot_f32_four(const float *q, const float *const row[4], size_
 	_mm_storeu_ps(out, sum_four_f32(sum0, sum1, sum2, sum3));
 }
 
+AVX512_INLINE __m512 l2sq_mixed_step(__m512 sum, const uint8_t *row, size_t i, __m512 a, __mmask16 m)
+{
+	__m512 d = _mm512_sub_ps(a, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, row + i))));
+
+	return _mm512_fmadd_ps(d, d, sum);
+}
+
+AVX512 static void l2sq_mixed_gather(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out)
+{
+	const float *q = query;
+	const uint8_t *base = rows;
+
+	for (size_t k = 0; k < count; k++) {
+		__m512 sum = _mm512_setzero_ps();
+		for (size_t i = 0; i < n; i += 16) {
+			__mmask16 m = n - i < 16 ? tail16(n - i) : (__mmask16)0xffff;
+			sum = l2sq_mixed_step(sum, base + ids[k] * stride, i, _mm512_maskz_loadu_ps(m, q + i), m);
+		}
+		out[k] = _mm512_reduce_add_ps(sum);
+	}
+}
+
 VF_GATHER(l2sq_f32_gather, l2sq_f32_four, float, AVX512)
 VF_GATHER(dot_f32_gather, dot_f32_four, float, AVX512)
 VF_GATHER(dot_u8_gather, dot_u8_four, uint8_t, AVX512)
@@ -369,7 +391,7 @@ AVX512 static void exact_dot(const float *a, const float *b, size_t n, double su
 
 const struct vf_kernels vf_kernels_avx512 = {
 	"avx512", dot_f32, l2sq_f32, l2sq_u8, dot_u8,
-	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, exact_l2sq, exact_dot,
+	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, l2sq_mixed_gather, exact_l2sq, exact_dot,
 };
 #else
 typedef int vf_avx512_is_not_for_this_architecture;

@@ -14,6 +14,8 @@ extern const struct vf_kernels vf_kernels_avx2, vf_kernels_avx512;
 extern const struct vf_kernels vf_kernels_neon;
 #endif
 
+vf_gather_fn vf_mixed_gather;
+
 /* A gather from `four`, which measures four rows at once; the last rows of a group are repeated to fill it, so that every
  * row goes through the same arithmetic. Four share each load of the query: 1.23 x on 768 dimensions. */
 #define VF_GATHER(name, four, type, attribute)                                                                      \

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Float queries against rows of bytes, for the few questions that bytes cannot tell: portable vectors, which the compiler makes
- * the best of that every CPU of its kind has. Four times the bytes of a query, and no integer instructions: slower than bytes against bytes. */
-#include <string.h>
-
-#include "vecfs/dist.h"
+/* Float queries against rows of bytes, where there is nothing better: portable vectors, which the compiler makes the best of that every CPU of
+ * its kind has. */
+#include "dist_internal.h"
 
 #define LANES 16u
 
@@ -31,7 +29,7 @@ static float l2sq(const float *query, const uint8_t *row, size_t n)
 	return total;
 }
 
-void vf_l2sq_mixed_gather(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out)
+void vf_mixed_gather(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out)
 {
 	const uint8_t *base = rows;
 

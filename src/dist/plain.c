@@ -69,5 +69,5 @@ VF_EXACT(exact_l2sq, exact_dot, )
 
 const struct vf_kernels vf_kernels_plain = {
 	"plain", dot_f32, l2sq_f32, l2sq_u8, dot_u8,
-	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, exact_l2sq, exact_dot,
+	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, vf_mixed_gather, exact_l2sq, exact_dot,
 };

@@ -326,7 +326,7 @@ void vf_quant_aim(const struct vf_graph *g, const float *vector, struct vf_walke
 	} else if (!apply_u8(g, vector, &s, w->code) && g->params.metric != VF_DOT) {
 		put_units(g, vector, &s, w->units);
 		w->aim = w->units;
-		w->gather = vf_l2sq_mixed_gather;
+		w->gather = vf_kernels()->l2sq_mixed_gather;
 		w->stats.beyond_codes = true;
 	}
 }
