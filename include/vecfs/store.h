@@ -66,6 +66,9 @@ uint64_t vf_txn_snapshot(const struct vf_txn *txn);
 uint64_t vf_txn_place(const struct vf_txn *txn, struct vf_span row);
 const void *vf_txn_at(const struct vf_txn *txn, uint64_t place);
 
+/* Begins to read a row from disk, for whoever comes to it soon. LMDB's file is read without reading ahead. */
+void vf_row_expect(struct vf_span row);
+
 /* 0 found, 1 not there, negative on failure. */
 int vf_get(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span *value, struct vf_err *err);
 int vf_get_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_span *value, struct vf_err *err);

@@ -238,18 +238,16 @@ static int same_snapshot(struct vf_txn *a, struct vf_txn *b, bool *same, struct 
 	return 0;
 }
 
-/* A transaction is for one thread: workers get their own of the same snapshot, as many as can be had. */
-static int open_twins(struct vf_ask *ask, struct settling *s, unsigned *width, struct vf_err *err)
+int vf_ask_twins(struct vf_ask *ask, struct vf_txn *twins[VF_SPREAD_MAX], unsigned *width, struct vf_err *err)
 {
+	twins[0] = ask->txn;
 	for (unsigned i = 1; i < *width; i++) {
 		bool same = false;
-		s->how[i] = s->how[0];
-		s->how[i].txn = NULL;
-		int rc = vf_txn_read(ask->index->store, &s->how[i].txn, err);
+		int rc = vf_txn_read(ask->index->store, &twins[i], err);
 		if (!rc)
-			rc = same_snapshot(ask->txn, s->how[i].txn, &same, err);
+			rc = same_snapshot(ask->txn, twins[i], &same, err);
 		if (rc || !same) {
-			vf_txn_end(&s->how[i].txn);
+			vf_txn_end(&twins[i]);
 			*width = i;
 			return rc;
 		}
@@ -257,20 +255,27 @@ static int open_twins(struct vf_ask *ask, struct settling *s, unsigned *width, s
 	return 0;
 }
 
+void vf_ask_end_twins(struct vf_txn *twins[VF_SPREAD_MAX], unsigned width)
+{
+	for (unsigned i = 1; i < width; i++)
+		vf_txn_end(&twins[i]);
+}
+
 static int settle(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint64_t want, struct vf_err *err)
 {
 	const double *max_distance = ask->question->has_max_distance ? &ask->question->max_distance : NULL;
 	struct settling s = { .probes = probes };
+	struct vf_txn *twins[VF_SPREAD_MAX];
 	unsigned width = vf_spread_width(n);
+	int rc = vf_ask_twins(ask, twins, &width, err);
 
-	s.how[0] = (struct vf_settling){ .config = ask->config, .txn = ask->txn, .want = want, .self = ask->self,
-	                                 .places = ask->index->places, .slots = ask->slots, .dead = ask->dead, .ndead = ask->ndead, .max_distance = max_distance,
-	                                 .sigmas = ask->plan.sigmas };
-	int rc = open_twins(ask, &s, &width, err);
+	for (unsigned i = 0; i < width; i++)
+		s.how[i] = (struct vf_settling){ .config = ask->config, .txn = twins[i], .want = want, .self = ask->self, .places = ask->index->places,
+		                                 .slots = ask->slots, .dead = ask->dead, .ndead = ask->ndead, .max_distance = max_distance,
+		                                 .sigmas = ask->plan.sigmas };
 	if (!rc)
 		rc = vf_spread(width, n, settle_one, &s, err);
-	for (unsigned i = 1; i < width; i++)
-		vf_txn_end(&s.how[i].txn);
+	vf_ask_end_twins(twins, width);
 	return rc;
 }
 
@@ -289,8 +294,7 @@ static int read_all(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint6
 	if (!ask->match.all)
 		rc = vf_match_serials(&ask->match, ask->txn, &r->serials, &r->nserials, err);
 	if (!rc)
-		rc = vf_scan_floats(ask->txn, ask->config, r->serials, r->nserials, ask->self, r->gauges, r->lists, n, &scanned,
-		                    err);
+		rc = vf_scan_floats(ask, r->serials, r->nserials, r->gauges, r->lists, n, &scanned, err);
 	for (size_t i = 0; i < n && !rc; i++) {
 		probes[i].stats = (struct vf_search_stats){ .scanned = scanned };
 		probes[i].lost = 0;

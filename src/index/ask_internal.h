@@ -153,13 +153,6 @@ void vf_plan_make(const struct vf_plan_facts *facts, struct vf_plan *out);
 /* The next surer way. */
 void vf_plan_widen(const struct vf_plan_facts *facts, struct vf_plan *plan);
 
-/* ---- scan.c ---- */
-/* Every vector of the snapshot, or those of the serials (serials NULL: all), against each list's query, in one pass. `self` is
- * left out (0: none). */
-int vf_scan_floats(struct vf_txn *txn, const struct vf_config *config, const uint64_t *serials, size_t nserials, uint64_t self,
-                   const struct vf_gauge *gauges, struct vf_shortlist *lists, size_t nlists, uint64_t *scanned,
-                   struct vf_err *err);
-
 /* ---- spread.c ---- */
 #define VF_SPREAD_MAX 16u
 /* Threads that are worth starting for `tasks` pieces of work: 1 when they are few. */
@@ -202,6 +195,16 @@ int vf_ask_snapshot(struct vf_ask *ask, struct vf_err *err);
 /* The answers to `n` probes, exact distances and order, all of one snapshot, which stays open in ask->txn. */
 int vf_ask_run(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err);
 void vf_probe_free(struct vf_probe *probe);
+
+/* A transaction is for one thread: workers get their own of the same snapshot, as many as can be had, the ask's own being the first. */
+int vf_ask_twins(struct vf_ask *ask, struct vf_txn *twins[VF_SPREAD_MAX], unsigned *width, struct vf_err *err);
+void vf_ask_end_twins(struct vf_txn *twins[VF_SPREAD_MAX], unsigned width);
+
+/* ---- scan.c ---- */
+/* Every vector of the snapshot but the record asked about, or those of the serials (serials NULL: all), against each list's query, in one pass, by
+ * several threads when it is long. */
+int vf_scan_floats(struct vf_ask *ask, const uint64_t *serials, size_t nserials, const struct vf_gauge *gauges, struct vf_shortlist *lists,
+                   size_t nlists, uint64_t *scanned, struct vf_err *err);
 
 /* ---- reply.c ---- */
 /* The whole answer of one probe (NULL: a question without a vector, whose rows have no distance). */

@@ -141,21 +141,51 @@ static int load_chunk(struct loading *l, uint64_t chunk, struct vf_span codes_ro
 	return 0;
 }
 
-static int load_chunks(struct loading *l, struct vf_err *err)
+/* Chunks that are on their way from disk while one is loaded: some megabytes. */
+#define CHUNKS_AHEAD 64u
+
+/* A scan that goes ahead of the loading, and ends quietly where it cannot go on. */
+static void go_ahead(struct vf_scan *scan, unsigned rows)
+{
+	struct vf_err err = VF_ERR_INIT;
+	struct vf_span key, value;
+
+	while (rows-- > 0 && vf_scan_step(scan, &key, &value, &err) == 0)
+		vf_row_expect(value);
+}
+
+static int load_each_chunk(struct loading *l, struct vf_scan *codes_ahead, struct vf_scan *links_ahead, struct vf_err *err)
 {
 	uint64_t of = 1, done = 0;
 	struct vf_span key, value;
 	struct vf_scan *scan = NULL;
 	int rc;
 
+	go_ahead(codes_ahead, CHUNKS_AHEAD);
+	go_ahead(links_ahead, CHUNKS_AHEAD);
 	if ((rc = vf_count(l->txn, VF_T_CODES, &of, err)) == 0)
 		rc = vf_scan_open_u64(l->txn, VF_T_CODES, 0, &scan, err);
 	while (rc == 0 && (rc = vf_scan_step(scan, &key, &value, err)) == 0) {
+		go_ahead(codes_ahead, 1);
+		go_ahead(links_ahead, 1);
 		rc = load_chunk(l, vf_load_u64(key.data), value, err);
 		progress(l, (int)(90 * ++done / of));
 	}
 	vf_scan_close(&scan);
 	return rc < 0 ? rc : 0;
+}
+
+static int load_chunks(struct loading *l, struct vf_err *err)
+{
+	struct vf_scan *codes_ahead = NULL, *links_ahead = NULL;
+	int rc;
+
+	if ((rc = vf_scan_open_u64(l->txn, VF_T_CODES, 0, &codes_ahead, err)) == 0 &&
+	    (rc = vf_scan_open_u64(l->txn, VF_T_LINKS, 0, &links_ahead, err)) == 0)
+		rc = load_each_chunk(l, codes_ahead, links_ahead, err);
+	vf_scan_close(&codes_ahead);
+	vf_scan_close(&links_ahead);
+	return rc;
 }
 
 static int add_missing(void *ctx, uint32_t slot, uint64_t serial, struct vf_err *err)

@@ -1,15 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /* scan.c - every vector of the snapshot, one after the other, against all queries at once: the true answer, at the speed of
- * memory. */
+ * memory. Long passes are cut into slices for several threads, each with lists of its own, which are put together at the end. */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "ask_internal.h"
 
+/* Numbers compared that are worth a task, and slices a thread, since some are slower. */
+#define TASK_NUMBERS  (1u << 18)
+#define SLICES_EACH   8u
+
+/* Of one thread. */
 struct pass {
 	const struct vf_gauge *gauges;
 	struct vf_shortlist *lists;
 	size_t nlists;
 	uint64_t self, scanned;
+	struct vf_txn *txn;
+};
+
+struct scanning {
+	struct vf_ask *ask;
+	const uint64_t *serials;
+	uint64_t from, end;        /* serials, or places in `serials` */
+	size_t slices;
+	struct pass passes[VF_SPREAD_MAX];
 };
 
 static int meet(struct pass *pass, uint64_t serial, const void *row, struct vf_err *err)
@@ -29,7 +44,7 @@ static int meet(struct pass *pass, uint64_t serial, const void *row, struct vf_e
 
 /* The cursor stays this many rows ahead of the arithmetic, so that the next vectors are on their way from memory. */
 #define ROWS_AHEAD 8u
-#define LINES_AHEAD 4u
+#define LINES_AHEAD 64u
 
 struct window { uint64_t serial[ROWS_AHEAD]; const uint8_t *row[ROWS_AHEAD]; size_t n; };
 
@@ -39,7 +54,8 @@ static void fetch(const uint8_t *row, size_t bytes)
 		__builtin_prefetch(row + i);
 }
 
-static int fill(struct vf_scan *scan, size_t bytes, struct window *window, struct vf_err *err)
+/* 1 at the end. */
+static int fill(struct vf_scan *scan, uint64_t end, size_t bytes, struct window *window, struct vf_err *err)
 {
 	for (window->n = 0; window->n < ROWS_AHEAD; window->n++) {
 		struct vf_span key, value;
@@ -47,6 +63,8 @@ static int fill(struct vf_scan *scan, size_t bytes, struct window *window, struc
 		if (rc)
 			return rc;
 		window->serial[window->n] = vf_load_u64(key.data);
+		if (window->serial[window->n] >= end)
+			return 1;
 		if (value.len != bytes)
 			return vf_fail(err, EIO, "vector %llu has %zu bytes, not %zu",
 			               (unsigned long long)window->serial[window->n],
@@ -57,15 +75,15 @@ static int fill(struct vf_scan *scan, size_t bytes, struct window *window, struc
 	return 0;
 }
 
-static int pass_over_all(struct pass *pass, struct vf_txn *txn, size_t bytes, struct vf_err *err)
+static int pass_over_all(struct pass *pass, uint64_t from, uint64_t end, size_t bytes, struct vf_err *err)
 {
 	struct window windows[2] = { { .n = 0 } };
 	struct vf_scan *scan = NULL;
-	int rc = vf_scan_open_u64(txn, VF_T_VECTORS, 0, &scan, err), met = 0;
+	int rc = vf_scan_open_u64(pass->txn, VF_T_VECTORS, from, &scan, err), met = 0;
 
 	for (unsigned turn = 0; !rc || windows[turn ^ 1].n; turn ^= 1) {
 		windows[turn].n = 0;
-		if (!rc && (rc = fill(scan, bytes, &windows[turn], err)) < 0)
+		if (!rc && (rc = fill(scan, end, bytes, &windows[turn], err)) < 0)
 			break;
 		const struct window *before = &windows[turn ^ 1];
 		for (size_t i = 0; i < before->n && !met; i++)
@@ -79,12 +97,11 @@ static int pass_over_all(struct pass *pass, struct vf_txn *txn, size_t bytes, st
 	return rc < 0 ? rc : 0;
 }
 
-static int pass_over_some(struct pass *pass, struct vf_txn *txn, uint32_t dim, const uint64_t *serials, size_t n,
-                          struct vf_err *err)
+static int pass_over_some(struct pass *pass, const uint64_t *serials, size_t n, uint32_t dim, struct vf_err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct vf_span row;
-		int rc = vf_vector_of_serial(txn, serials[i], dim, &row, err);
+		int rc = vf_vector_of_serial(pass->txn, serials[i], dim, &row, err);
 		if (rc == 1)
 			return vf_fail(err, EIO, "a slot names vector %llu, which is not there", (unsigned long long)serials[i]);
 		if (rc || (rc = meet(pass, serials[i], row.data, err)))
@@ -93,14 +110,103 @@ static int pass_over_some(struct pass *pass, struct vf_txn *txn, uint32_t dim, c
 	return 0;
 }
 
-int vf_scan_floats(struct vf_txn *txn, const struct vf_config *config, const uint64_t *serials, size_t nserials, uint64_t self,
-                   const struct vf_gauge *gauges, struct vf_shortlist *lists, size_t nlists, uint64_t *scanned,
-                   struct vf_err *err)
+static int pass_over_slice(void *ctx, size_t i, unsigned worker, struct vf_err *err)
 {
-	struct pass pass = { .gauges = gauges, .lists = lists, .nlists = nlists, .self = self };
-	int rc = serials ? pass_over_some(&pass, txn, config->dim, serials, nserials, err) :
-	                   pass_over_all(&pass, txn, config->dim * sizeof(float), err);
+	struct scanning *s = ctx;
+	uint32_t dim = s->ask->config->dim;
+	uint64_t each = (s->end - s->from + s->slices - 1) / s->slices, from = s->from + i * each, end = from + each < s->end ? from + each : s->end;
 
-	*scanned = pass.scanned;
+	if (from >= end)
+		return 0;
+	return s->serials ? pass_over_some(&s->passes[worker], s->serials + from, end - from, dim, err) :
+	                    pass_over_all(&s->passes[worker], from, end, dim * sizeof(float), err);
+}
+
+/* ---- threads ---- */
+
+/* The first has the lists of the caller. */
+static int give_lists(struct scanning *s, unsigned width, struct vf_err *err)
+{
+	const struct pass *first = &s->passes[0];
+
+	for (unsigned k = 1; k < width; k++) {
+		s->passes[k] = *first;
+		if (!(s->passes[k].lists = calloc(first->nlists, sizeof *first->lists)))
+			return vf_oom(err);
+		for (size_t i = 0; i < first->nlists; i++)
+			vf_shortlist_init(&s->passes[k].lists[i], first->lists[i].want);
+	}
+	return 0;
+}
+
+static int take_in(struct pass *first, const struct pass *other, struct vf_err *err)
+{
+	int rc = 0;
+
+	first->scanned += other->scanned;
+	for (size_t i = 0; i < first->nlists; i++)
+		for (size_t k = 0; k < other->lists[i].n && !rc; k++)
+			rc = vf_shortlist_add(&first->lists[i], &other->lists[i].rows[k], err);
+	return rc;
+}
+
+static int put_together(struct scanning *s, unsigned width, int rc, struct vf_err *err)
+{
+	for (unsigned k = 1; k < width; k++) {
+		struct pass *pass = &s->passes[k];
+		if (!pass->lists)
+			continue;
+		if (!rc)
+			rc = take_in(&s->passes[0], pass, err);
+		for (size_t i = 0; i < pass->nlists; i++)
+			vf_shortlist_free(&pass->lists[i]);
+		free(pass->lists);
+	}
+	return rc;
+}
+
+static int find_range(struct scanning *s, size_t nserials, struct vf_err *err)
+{
+	struct vf_counters counters;
+
+	if (s->serials) {
+		s->end = nserials;
+		return 0;
+	}
+	int rc = vf_counters_get(s->ask->txn, &counters, err);
+	s->from = 1;
+	s->end = rc ? 1 : counters.next_serial;
+	return rc;
+}
+
+static int scan_by(struct scanning *s, unsigned width, struct vf_err *err)
+{
+	struct vf_txn *twins[VF_SPREAD_MAX];
+	int rc = vf_ask_twins(s->ask, twins, &width, err);
+
+	s->slices = width == 1 ? 1 : width * SLICES_EACH;
+	if (!rc)
+		rc = give_lists(s, width, err);
+	for (unsigned k = 0; k < width; k++)
+		s->passes[k].txn = twins[k];
+	if (!rc)
+		rc = vf_spread(width, s->slices, pass_over_slice, s, err);
+	rc = put_together(s, width, rc, err);
+	vf_ask_end_twins(twins, width);
+	return rc;
+}
+
+int vf_scan_floats(struct vf_ask *ask, const uint64_t *serials, size_t nserials, const struct vf_gauge *gauges, struct vf_shortlist *lists,
+                   size_t nlists, uint64_t *scanned, struct vf_err *err)
+{
+	struct scanning s = {
+		.ask = ask, .serials = serials,
+		.passes[0] = { .gauges = gauges, .lists = lists, .nlists = nlists, .self = ask->self },
+	};
+	int rc = find_range(&s, nserials, err);
+
+	if (!rc)
+		rc = scan_by(&s, vf_spread_width((s.end - s.from) * ask->config->dim * nlists / TASK_NUMBERS), err);
+	*scanned = s.passes[0].scanned;
 	return rc;
 }

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* ---- reading ---- */
 
@@ -83,6 +85,13 @@ uint64_t vf_txn_place(const struct vf_txn *txn, struct vf_span row)
 const void *vf_txn_at(const struct vf_txn *txn, uint64_t place)
 {
 	return txn->store->map + place;
+}
+
+void vf_row_expect(struct vf_span row)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)row.data & ~(page - 1);
+
+	madvise((void *)from, (uintptr_t)row.data + row.len - from, MADV_WILLNEED);
 }
 
 /* ---- writing ---- */
