@@ -12,7 +12,7 @@ struct vf_face_options {
 	bool allow_other;
 	bool xattr;                    /* user.vecfs.metadata.FIELD on vector files */
 	bool single_thread;
-	bool awake;                    /* processors may be kept awake while questions come one after the other */
+	bool awake;                    /* processors may be kept awake while requests come one after the other */
 	bool debug;
 	const char *kernel_options;    /* further mount options, comma-separated, or NULL: passed to the kernel as they are */
 	void (*unmount)(void *ctx);    /* how to unmount at the end, where this process may not; NULL: as libfuse does */

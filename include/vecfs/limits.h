@@ -46,7 +46,7 @@
 #define VF_ERRORS_KEPT_MAX        1024u        /* lines that `errors` keeps */
 #define VF_READ_BYTES_MAX         (64u << 10)  /* of one request of the kernel; longer reads are several */
 #define VF_REQUESTS_AT_ONCE_MAX   64u          /* of the kernel, each with a thread */
-#define VF_AWAKE_PROCESSORS_MAX   16u          /* of a machine, so that they are kept awake while questions come one after the other */
+#define VF_AWAKE_PROCESSORS_MAX   16u          /* of a machine, so that they are kept awake while requests come one after the other */
 #define VF_TURNS_USER_MAX         32u          /* of a user: questions, answers and exports carried out at once, as many as processors ... */
 #define VF_TURNS_USER_MIN         4u           /* ... or that many, when there are less */
 #define VF_BALLAST_BYTES_MAX      (4u << 20)   /* of the disk, or 1/8 of a small one: kept for deleting when it is full */

@@ -550,13 +550,14 @@ int vf_metrics_render(struct vf_call *call, struct vf_spool *out);
 struct vf_awake {
 	atomic_int fd;               /* -1: not allowed to, or of no use */
 	unsigned processors;
-	_Atomic int64_t last_ns;     /* of the last question */
+	_Atomic int64_t last_ns;     /* of the last request */
+	atomic_uint in_a_row;
 	atomic_bool on;
 };
 void vf_awake_begin(struct vf_awake *awake, bool allowed);
 void vf_awake_end(struct vf_awake *awake);
 /* Returns whether processors are awake for the next one. */
-bool vf_awake_after_question(struct vf_awake *awake);
+bool vf_awake_after_request(struct vf_awake *awake);
 /* For whoever waits for the next request (-1: for ever); calls rest() when none came. */
 int vf_awake_timeout_ms(const struct vf_awake *awake);
 void vf_awake_rest(struct vf_awake *awake);

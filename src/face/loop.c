@@ -109,10 +109,7 @@ void vf_loop_share(struct vf_face *face)
 
 void vf_loop_expect(struct vf_face *face)
 {
-	bool awake = vf_awake_after_question(&face->awake);
-
-	/* Waking is cheap when processors are awake, but not as cheap as looking when the queue need not be taken for that. */
-	expects = (!awake || attends) && face->awake.processors > 1;
+	expects = face->awake.processors > 1;
 }
 
 bool vf_loop_attends(void)
@@ -191,6 +188,9 @@ static int serve(struct vf_loop *loop, struct fuse_buf *buf)
 			call_another(loop);
 		expects = false;
 		fuse_session_process_buf(loop->face->session, buf);
+		/* Waking is cheap when processors are awake, but not as cheap as looking when the queue need not be taken for that. */
+		if (vf_awake_after_request(&loop->face->awake) && !attends)
+			expects = false;
 	}
 	return got;
 }
