@@ -472,6 +472,82 @@ START_TEST(lost_attributes_cost_owner_and_mode_but_no_index)
 }
 END_TEST
 
+static size_t read_file(const char *name, char *out, size_t size)
+{
+	FILE *f = fopen(in_store(name), "r");
+
+	ck_assert_ptr_nonnull(f);
+	size_t n = fread(out, 1, size - 1, f);
+	fclose(f);
+	out[n] = '\0';
+	return n;
+}
+
+static void count_damage(void *ctx, const char *text)
+{
+	ck_assert_ptr_nonnull(strstr(text, "b: its attributes are damaged"));
+	++*(int *)ctx;
+}
+
+START_TEST(every_flipped_bit_of_attributes_is_noticed)
+{
+	int told = 0, want = 0;
+	struct vf_catalog_options options = { .read_only = true, .linker_threads = 1, .damaged = count_damage, .damaged_ctx = &told };
+	char text[512];
+
+	begin();
+	make("b", NULL);
+	vf_catalog_close(&catalog);
+	size_t n = read_file("b/.attr", text, sizeof text);
+	for (size_t i = 0; i < n; i++)
+		for (int bit = 0; bit < 8; bit++) {
+			text[i] ^= (char)(1 << bit);
+			/* A text with a NUL in it ends there. */
+			FILE *f = fopen(in_store("b/.attr"), "w");
+			ck_assert_uint_eq(fwrite(text, 1, n, f), n);
+			fclose(f);
+			text[i] ^= (char)(1 << bit);
+			ck_ok(vf_catalog_open(dir, &options, &catalog, &err));
+			vf_catalog_close(&catalog);
+			ck_assert_int_eq(told, ++want);
+		}
+	write_file("b/.attr", text);
+	ck_ok(vf_catalog_open(dir, &options, &catalog, &err));
+	ck_assert_int_eq(told, want);
+	end();
+}
+END_TEST
+
+START_TEST(a_store_of_the_first_format_is_taken_as_it_is_and_becomes_one_of_today)
+{
+	static const char attr[] = "id 5\nuid 1000\ngid 100\nmode 0750\nmtime 1\nctime 2\n";
+	struct vf_dir_attr got;
+	char text[512];
+
+	begin();
+	make("b", NULL);
+	vf_catalog_close(&catalog);
+	write_file("b/.attr", attr);
+	write_file(CONTROL_DIR "/format", "vecfs 1\n");
+	ck_ok(open_store(false, true));
+	ck_ok(vf_catalog_attr(catalog, "b", NULL, &got, &err));
+	ck_assert_uint_eq(got.id, 5);
+	ck_assert_uint_eq(got.mode & 07777, 0750);
+	vf_catalog_close(&catalog);
+	read_file(CONTROL_DIR "/format", text, sizeof text);
+	ck_assert_str_eq(text, "vecfs 1\n");
+
+	ck_ok(open_store(false, false));
+	ck_ok(vf_catalog_attr(catalog, "b", NULL, &got, &err));
+	ck_assert_uint_eq(got.id, 5);
+	vf_catalog_close(&catalog);
+	read_file(CONTROL_DIR "/format", text, sizeof text);
+	ck_assert_str_eq(text, "vecfs 2\n");
+	ck_ok(open_store(false, false));
+	end();
+}
+END_TEST
+
 START_TEST(a_store_of_a_newer_format_and_other_directories_are_refused)
 {
 	begin();
@@ -524,4 +600,5 @@ CHECK_MAIN("catalog",
 	a_held_index_lives_on_renamed_and_removed, indexes_nobody_holds_are_closed_oldest_first,
 	many_threads_hold_make_rename_and_remove_at_once, a_second_process_is_refused_with_the_pid_of_the_first,
 	what_was_interrupted_is_finished_at_the_next_start, lost_attributes_cost_owner_and_mode_but_no_index,
+	every_flipped_bit_of_attributes_is_noticed, a_store_of_the_first_format_is_taken_as_it_is_and_becomes_one_of_today,
 	a_store_of_a_newer_format_and_other_directories_are_refused, a_store_opened_for_reading_refuses_changes)

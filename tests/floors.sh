@@ -14,7 +14,7 @@ graph 2 immintrin.h|arm_neon.h
 filter 2 roaring/roaring.h|roaring.h|xxhash.h
 codec 3 msgpack.h|msgpack/.*|jansson.h|ini.h
 index 4 roaring/roaring.h|roaring.h|xxhash.h
-catalog 5 -
+catalog 5 xxhash.h
 face 6 fuse_lowlevel.h|fuse.h|fuse_opt.h|fuse_kernel.h
 cmd 7 getopt.h
 '

@@ -15,7 +15,13 @@
 
 struct vf_catalog;
 
-struct vf_catalog_options { bool read_only; bool create; unsigned linker_threads; };
+struct vf_catalog_options {
+	bool read_only, create;
+	unsigned linker_threads;
+	/* Told what is damaged and what became of it, at opening; NULL: only the log is. */
+	void (*damaged)(void *ctx, const char *text);
+	void *damaged_ctx;
+};
 
 /* Takes the lock of the store: EBUSY with the pid of the owner. Finishes interrupted removals and clears what an interrupted compaction left,
  * unless read_only: then nothing on the disk is changed. ENOENT: no store there (create makes it, in

@@ -5,8 +5,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #define ATTR_BYTES_MAX 1024u
+/* The last line: of all before it. Stores of format 1 have none. */
+#define SUM_LINE       "sum "
+#define SUM_FORMAT     SUM_LINE "%016" PRIx64 "\n"
 
 int vf_attr_write(int at, const char *name, const struct vf_dir_attr *attr, struct vf_err *err)
 {
@@ -15,7 +19,22 @@ int vf_attr_write(int at, const char *name, const struct vf_dir_attr *attr, stru
 	                   attr->id, (unsigned)attr->uid, (unsigned)attr->gid, (unsigned)(attr->mode & DIR_MODE_MASK),
 	                   attr->mtime_ns, attr->ctime_ns);
 
+	len += snprintf(text + len, sizeof text - (size_t)len, SUM_FORMAT, (uint64_t)XXH3_64bits(text, (size_t)len));
 	return vf_disk_write(at, name, vf_span(text, (size_t)len), err);
+}
+
+/* Cuts the sum off; false when it does not hold. */
+static bool check_sum(char *text)
+{
+	char want[sizeof SUM_LINE + 18], *line = strstr(text, "\n" SUM_LINE);
+
+	if (!line)
+		return true;
+	line++;
+	snprintf(want, sizeof want, SUM_FORMAT, (uint64_t)XXH3_64bits(text, (size_t)(line - text)));
+	bool holds = strcmp(line, want) == 0;
+	*line = '\0';
+	return holds;
 }
 
 enum field { F_ID, F_UID, F_GID, F_MODE, F_MTIME, F_CTIME, FIELDS };
@@ -67,7 +86,7 @@ int vf_attr_read(int at, const char *name, struct vf_dir_attr *out, struct vf_er
 
 	if (rc)
 		return rc;
-	if (!parse_text(text, values))
+	if (!check_sum(text) || !parse_text(text, values))
 		return vf_fail(err, EIO, "%s is damaged", name);
 	*out = (struct vf_dir_attr){
 		.id = (uint64_t)values[F_ID], .uid = (uid_t)values[F_UID], .gid = (gid_t)values[F_GID], .mode = (mode_t)values[F_MODE],

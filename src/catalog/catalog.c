@@ -110,7 +110,7 @@ int vf_catalog_open(const char *path, const struct vf_catalog_options *options, 
 	if (!catalog)
 		return vf_oom(err);
 	if ((rc = open_dir(catalog, path, options->create, err)) || (rc = vf_lock_take(catalog, options->create, err)) ||
-	    (rc = open_for_changes(catalog, err)) || (rc = vf_load_tree(catalog, err)) ||
+	    (rc = open_for_changes(catalog, err)) || (rc = vf_load_tree(catalog, options, err)) ||
 	    (rc = vf_linkers_new(options->linker_threads, &catalog->linkers, err))) {
 		vf_catalog_close(&catalog);
 		return rc;

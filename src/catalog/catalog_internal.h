@@ -6,7 +6,7 @@
  * lock.c (one process a store, its format, its numbers).
  *
  *   STORE/.vecfs/lock      locked by the owner, holds its pid
- *   STORE/.vecfs/format    "vecfs 1"
+ *   STORE/.vecfs/format    "vecfs 2"
  *   STORE/.vecfs/next-id   the next number of a directory
  *   STORE/.vecfs/root      attributes of the root
  *   STORE/.vecfs/ballast   space kept back for removals on a full disk
@@ -26,7 +26,7 @@
 #include "vecfs/limits.h"
 #include "vecfs/store.h"
 
-#define STORE_FORMAT       1u
+#define STORE_FORMAT       2u
 #define DIR_ID_MAX         VF_DIRECTORIES_MAX
 #define CONTROL_DIR        ".vecfs"
 #define BALLAST_FILE       "ballast"
@@ -121,7 +121,7 @@ int vf_dir_find(const struct vf_catalog *catalog, const char *bucket, const char
 int vf_dir_path(const struct vf_catalog *catalog, const struct vf_dir *dir, char out[PATH_MAX], struct vf_err *err);
 
 /* ---- load.c ---- */
-int vf_load_tree(struct vf_catalog *catalog, struct vf_err *err);
+int vf_load_tree(struct vf_catalog *catalog, const struct vf_catalog_options *options, struct vf_err *err);
 int vf_load_clean(struct vf_catalog *catalog, struct vf_err *err);       /* what was interrupted: trash, new-ID */
 
 /* ---- change.c ---- */

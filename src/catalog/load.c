@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <syslog.h>
@@ -15,6 +17,7 @@
 /* Numbers met while loading: each directory has its own. */
 struct loading {
 	struct vf_catalog *catalog;
+	const struct vf_catalog_options *options;
 	struct vf_dir *parent;
 	uint8_t *ids;              /* a bit each */
 	struct vf_dir **anew;      /* those that need a number and attributes; lent */
@@ -51,6 +54,19 @@ static struct vf_dir_attr own_attr(void)
 	return (struct vf_dir_attr){ .uid = geteuid(), .gid = getegid(), .mode = 0700, .mtime_ns = now, .ctime_ns = now };
 }
 
+#define NEW_ONES ": opened for writing it gets new ones, those of whoever does that"
+
+/* parent NULL: a bucket, or the root. */
+static void tell(const struct loading *loading, const struct vf_dir *parent, const char *name, const char *what)
+{
+	char text[PATH_MAX];
+
+	snprintf(text, sizeof text, "%s%s%s: %s", parent ? parent->name : "", parent ? "/" : "", name, what);
+	vf_log(LOG_WARNING, "%s: %s", loading->catalog->path, text);
+	if (loading->options->damaged)
+		loading->options->damaged(loading->options->damaged_ctx, text);
+}
+
 /* A lost .attr costs owner and mode, not the data: the directory becomes ours alone. A number that is there twice (somebody
  * copied a directory within the store) is kept by the first. */
 static int load_dir(struct loading *loading, int fd, const char *name, struct vf_dir **out, struct vf_err *err)
@@ -61,8 +77,8 @@ static int load_dir(struct loading *loading, int fd, const char *name, struct vf
 	bool sound = rc == 0 && id_is_free(loading, attr.id);
 
 	if (rc) {
-		vf_log(LOG_WARNING, "%s: attributes of %s are %s: it gets new ones", loading->catalog->path, name,
-		       rc == -ENOENT ? "missing" : "damaged");
+		tell(loading, loading->parent->name[0] ? loading->parent : NULL, name, rc == -ENOENT ? "its attributes are missing" NEW_ONES :
+		     "its attributes are damaged" NEW_ONES);
 		attr = own_attr();
 	}
 	struct vf_dir *dir = vf_dir_new(name, &attr);
@@ -103,7 +119,7 @@ static int load_index(void *ctx, int at, const char *name, struct vf_err *err)
 	if (rc == 0 && fstatat(fd, "data.mdb", &st, 0) == 0)
 		rc = load_dir(loading, fd, name, &dir, err);
 	else if (rc == 0)
-		vf_log(LOG_WARNING, "%s: %s/%s has no data and is left out", loading->catalog->path, loading->parent->name, name);
+		tell(loading, loading->parent, name, "it has no data and is left out");
 	close(fd);
 	return rc;
 }
@@ -155,14 +171,15 @@ static int give_ids(struct loading *loading, struct vf_err *err)
 	return 0;
 }
 
-static int load_root(struct vf_catalog *catalog, struct vf_err *err)
+static int load_root(const struct loading *loading, struct vf_err *err)
 {
+	struct vf_catalog *catalog = loading->catalog;
 	struct vf_dir_attr attr;
 	int rc = vf_attr_read(catalog->control_fd, "root", &attr, err);
 
 	if (rc) {
 		if (rc != -ENOENT)
-			vf_log(LOG_WARNING, "%s: attributes of the root are damaged: it gets new ones", catalog->path);
+			tell(loading, NULL, "the root of the mount", "its attributes are damaged" NEW_ONES);
 		attr = own_attr();
 		attr.mode = 0755;
 		if (!catalog->read_only && (rc = vf_attr_write(catalog->control_fd, "root", &attr, err)))
@@ -173,12 +190,12 @@ static int load_root(struct vf_catalog *catalog, struct vf_err *err)
 	return catalog->root ? 0 : vf_oom(err);
 }
 
-int vf_load_tree(struct vf_catalog *catalog, struct vf_err *err)
+int vf_load_tree(struct vf_catalog *catalog, const struct vf_catalog_options *options, struct vf_err *err)
 {
-	struct loading loading = { .catalog = catalog, .ids = calloc((DIR_ID_MAX + 1) / 8, 1) };
+	struct loading loading = { .catalog = catalog, .options = options, .ids = calloc((DIR_ID_MAX + 1) / 8, 1) };
 	int rc = loading.ids ? 0 : vf_oom(err);
 
-	if (rc || (rc = load_root(catalog, err)) || (rc = vf_id_load(catalog, err)))
+	if (rc || (rc = load_root(&loading, err)) || (rc = vf_id_load(catalog, err)))
 		goto out;
 	loading.parent = catalog->root;
 	if ((rc = vf_disk_each_dir(catalog->fd, load_bucket, &loading, err)) == 0)

@@ -173,7 +173,15 @@ static int check_blank(const struct vf_catalog *catalog, struct vf_err *err)
 	return rc;
 }
 
-static int check_format(const struct vf_catalog *catalog, const char *text, struct vf_err *err)
+static int write_format(struct vf_catalog *catalog, struct vf_err *err)
+{
+	char text[32];
+	int len = snprintf(text, sizeof text, "vecfs %u\n", STORE_FORMAT);
+
+	return vf_disk_write(catalog->control_fd, FORMAT_FILE, vf_span(text, (size_t)len), err);
+}
+
+static int check_format(struct vf_catalog *catalog, const char *text, struct vf_err *err)
 {
 	char *end;
 
@@ -185,16 +193,15 @@ static int check_format(const struct vf_catalog *catalog, const char *text, stru
 	if (version > STORE_FORMAT)
 		return vf_fail(err, EINVAL, "store %s was written by a newer vecfs (format %lu; this one knows formats up to %u)",
 		               catalog->path, version, STORE_FORMAT);
-	return 0;
+	/* An older vecfs would take for damaged what is written from now on. */
+	return version < STORE_FORMAT && !catalog->read_only ? write_format(catalog, err) : 0;
 }
 
 static int make_format(struct vf_catalog *catalog, struct vf_err *err)
 {
-	char text[32];
-	int len = snprintf(text, sizeof text, "vecfs %u\n", STORE_FORMAT);
 	int rc = check_blank(catalog, err);
 
-	if (rc || (rc = vf_disk_write(catalog->control_fd, FORMAT_FILE, vf_span(text, (size_t)len), err)))
+	if (rc || (rc = write_format(catalog, err)))
 		return rc;
 	return vf_disk_sync(catalog->fd, err);
 }

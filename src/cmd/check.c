@@ -36,6 +36,19 @@ static void print_finding(void *ctx, const char *text)
 	putchar('\n');
 }
 
+/* Of the store itself. Opening it to repair has made new attributes already: what the old ones said is lost. */
+static void print_damage(void *ctx, const char *text)
+{
+	struct check *check = ctx;
+
+	print_text(text);
+	putchar('\n');
+	if (check->repair)
+		check->lost++;
+	else
+		check->findings++;
+}
+
 /* An index that cannot even be opened is a finding; the others are still looked at. */
 static uint64_t count(struct check *check, int64_t found, const struct vf_err *why)
 {
@@ -87,7 +100,7 @@ static void print_totals(const struct check *check)
 {
 	printf("%llu indexes checked, ", (unsigned long long)check->indexes);
 	if (check->repaired)
-		printf("%llu repaired, %llu records or questions lost, ", (unsigned long long)check->repaired, (unsigned long long)check->lost);
+		printf("%llu repaired, %llu records, questions or attributes lost, ", (unsigned long long)check->repaired, (unsigned long long)check->lost);
 	printf("%llu findings\n", (unsigned long long)check->findings);
 }
 
@@ -95,7 +108,7 @@ int vf_cmd_check(int argc, char **argv)
 {
 	struct vf_err err = VF_ERR_INIT;
 	struct check check = { .repair = argc == 3 && strcmp(argv[1], "--repair") == 0 };
-	struct vf_catalog_options options = { .read_only = !check.repair };
+	struct vf_catalog_options options = { .read_only = !check.repair, .damaged = print_damage, .damaged_ctx = &check };
 	struct vf_catalog *catalog = NULL;
 
 	if (argc != (check.repair ? 3 : 2) || argv[argc - 1][0] == '-')
