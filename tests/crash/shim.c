@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum kind { WRITE = 1, TRUNCATE, SYNC_BEGIN, SYNC_END, DURABLE, ENTRY, RENAME, UNLINK, ROOT };
@@ -33,8 +34,9 @@ struct record {
 	uint32_t len, len2;        /* bytes, or a name; RENAME: the new name behind it */
 };
 
-/* Every `every`-th change of a file fails with `code`, once `after` have passed; 0: none. */
-struct control { uint32_t code, after, every, calls, failed; };
+/* Every `every`-th change of a file fails with `code`, once `after` have passed; 0: none. A sync takes `sync_us` longer. The clock on the wall is
+ * `clock_ns` ahead. */
+struct control { uint32_t code, after, every, calls, failed, sync_us; int64_t clock_ns; };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
@@ -133,6 +135,31 @@ static int shall_fail(void)
 	__atomic_add_fetch(&control->failed, 1, __ATOMIC_RELAXED);
 	errno = (int)control->code;
 	return 1;
+}
+
+/* ---- a slow disk, a clock that is set ---- */
+
+static void be_slow(void)
+{
+	uint32_t us = control ? __atomic_load_n(&control->sync_us, __ATOMIC_RELAXED) : 0;
+
+	if (us)
+		usleep(us);
+}
+
+int clock_gettime(clockid_t id, struct timespec *out)
+{
+	static __typeof__(&clock_gettime) real;
+
+	if (!real)
+		real = REAL(clock_gettime);
+	int rc = real(id, out);
+	if (rc == 0 && id == CLOCK_REALTIME && control) {
+		int64_t ns = (int64_t)out->tv_sec * 1000000000 + out->tv_nsec + __atomic_load_n(&control->clock_ns, __ATOMIC_RELAXED);
+		out->tv_sec = ns / 1000000000;
+		out->tv_nsec = ns % 1000000000;
+	}
+	return rc;
 }
 
 /* ---- changes of a file ---- */
@@ -282,6 +309,7 @@ static int sync_with(int fd, int (*real)(int))
 	r.other = ++syncs << 22 | ((uint64_t)getpid() & ((1u << 22) - 1));
 	put(&r, NULL, NULL);
 	pthread_mutex_unlock(&lock);
+	be_slow();
 	int rc = real(fd), saved = errno;
 	if (rc == 0) {
 		r.kind = SYNC_END;

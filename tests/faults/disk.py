@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Disks that fill up, fail and are read-only. The writer hears of it, nothing that was acknowledged is lost, and all works again when the
+"""Disks that fill up, fail, are slow and are read-only, quotas that run out, clocks that are set back. The writer hears of it, nothing that was acknowledged is lost, and all works again when the
 disk does. The full and the read-only disk are small mounts of their own: root only."""
 import mmap
 import os
 import struct
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "mount"))
 from harness import *
@@ -155,9 +156,9 @@ def loop_ext4(disk, dir):
 
 # ---- a disk that fails now and then ----
 
-def failing_disk(code):
-    """Every n-th change of a file fails, with ever other n."""
-    m, model, failed = Mount.__new__(Mount), {}, 0
+def shimmed():
+    """A mount whose disk does what the control says."""
+    m = Mount.__new__(Mount)
     m.dir = tempfile.mkdtemp(prefix="vecfs-test.")
     m.store, m.path = os.path.join(m.dir, "store"), os.path.join(m.dir, "mount")
     m.index, m.process = os.path.join(m.path, "b", "i"), None
@@ -167,11 +168,21 @@ def failing_disk(code):
     with open(os.path.join(m.dir, "control"), "w+b") as f:
         f.truncate(4096)
         control = mmap.mmap(f.fileno(), 4096)
+    start_shimmed(m)
+    os.makedirs(m.index)
+    m.write("config", "dimension = 64\n")
+    return m, control
+
+
+def start_shimmed(m):
     os.environ.update(SHIM_STORE=m.store, SHIM_CONTROL=os.path.join(m.dir, "control"), LD_PRELOAD=SHIM)
     m.start()
     del os.environ["LD_PRELOAD"], os.environ["SHIM_CONTROL"]
-    os.makedirs(m.index)
-    m.write("config", "dimension = 64\n")
+
+
+def failing_disk(code):
+    """Every n-th change of a file fails, with ever other n."""
+    (m, control), model, failed = shimmed(), {}, 0
     met, wrong = set(), []
     for n in range(60):
         control[0:20] = struct.pack("=5I", code, n % 17, 1 + n % 7, 0, 0)
@@ -186,7 +197,8 @@ def failing_disk(code):
             model = got
     name = errno.errorcode[code]
     check("%d changes failed with %s" % (failed, name), failed > 50)
-    check("the writers heard of it", met and met <= {code, errno.EIO}, met)
+    told = errno.ENOSPC if code == errno.EDQUOT else code       # a quota is a small disk
+    check("the writers heard of it", met and met <= {told, errno.EIO}, met)
     check("what failed is not there, what was acknowledged is", not wrong, *wrong[:3])
     equal("afterwards all is well", [try_put(m, model, "w%d" % i, i) for i in range(5)], [0] * 5)
     equal("the daemon lives", m.stop(), 0)
@@ -195,6 +207,71 @@ def failing_disk(code):
     m.start()
     equal("and holds what was promised", records(m), model)
     m.stop()
+
+
+# ---- a slow disk ----
+
+SYNC_S = 0.2
+
+
+def slow_disk():
+    """Who writes waits for the disk, who asks does not. (The bound of a second is for slow machines: five syncs.)"""
+    (m, control), model = shimmed(), {}
+    try_stream(m, model, 0, 500)
+    m.ask({"queryVector": vector(5), "topK": 10})
+    control[20:24] = struct.pack("=I", int(SYNC_S * 1e6))
+    writing, slowest, asked, codes = threading.Event(), 0, 0, []
+
+    def write():
+        codes.extend(try_put(m, model, "slow%d" % i, i) for i in range(10))
+        writing.set()
+
+    start = time.monotonic()
+    threads = [threading.Thread(target=write), threading.Thread(target=lambda: codes.append(try_stream(m, model, 1000, 200)))]
+    for thread in threads:
+        thread.start()
+    while not writing.is_set():
+        began = time.monotonic()
+        m.ask({"queryVector": vector(asked), "topK": 10})
+        slowest, asked = max(slowest, time.monotonic() - began), asked + 1
+    for thread in threads:
+        thread.join()
+    check("a disk whose syncs take %g s is waited for by each write" % SYNC_S, time.monotonic() - start >= 10 * SYNC_S, time.monotonic() - start)
+    equal("and all are well", codes, [0] * 11)
+    check("questions do not wait for it", asked > 50 and slowest < 5 * SYNC_S, asked, slowest)
+    equal("what was acknowledged is there", records(m), model)
+    control[20:24] = bytes(4)
+    equal("the daemon lives", m.stop(), 0)
+    m.start()
+    equal("and holds it", records(m), model)
+    m.stop()
+
+
+# ---- a clock that is set back and forth ----
+
+DAY_NS = 86400 * 10 ** 9
+
+
+def stepping_clock():
+    (m, control), model = shimmed(), {}
+    stale, times, steps = [], [], [0, -1, 30, -400, 400, -20000, 1, 0]
+    for n, days in enumerate(steps):
+        control[24:32] = struct.pack("=q", days * DAY_NS)
+        codes = [try_put(m, model, "k", n), try_put(m, model, "n%d" % n, n), try_stream(m, model, n * 10, 10)]
+        seen = msgpack.unpackb(m.read("vectors/k.msgpack"))["metadata"]["n"]
+        found = m.ask({"queryVector": vector(n), "topK": 3, "returnMetadata": True, "filter": {"n": n}})["matched"]
+        if codes != [0] * 3 or seen != n or records(m) != model or found < 2:
+            stale.append((days, codes, seen, found))
+        times.append((days, os.stat(m.at("vectors/k.msgpack")).st_mtime - time.time()))
+        if n % 3 == 2:
+            m.stop()
+            start_shimmed(m)
+    check("a clock that goes back and forth hides nothing", not stale, *stale)
+    off = [t for t in times if abs(t[1] - t[0] * 86400) > 3600]
+    check("files have the time that the clock had", not off, *off)
+    equal("the daemon lives", m.stop(), 0)
+    p = subprocess.run([VECFS, "check", m.store], capture_output=True, text=True)
+    check("the store passes its check", p.returncode == 0, p.stdout[-2000:], p.stderr)
 
 
 # ---- few descriptors ----
@@ -261,7 +338,9 @@ if is_root:
 else:
     note("not root: no full disk, no read-only disk")
 if os.path.exists(SHIM) and not sanitized:
-    failing_disk(errno.EIO)
-    failing_disk(errno.ENOSPC)
+    for code in errno.EIO, errno.ENOSPC, errno.EDQUOT:
+        failing_disk(code)
+    slow_disk()
+    stepping_clock()
 few_descriptors()
 finish()
