@@ -45,10 +45,11 @@
 #define VF_SCRATCH_BYTES_MAX      (2u << 30)   /* in all */
 #define VF_ERRORS_KEPT_MAX        1024u        /* lines that `errors` keeps */
 #define VF_READ_BYTES_MAX         (64u << 10)  /* of one request of the kernel; longer reads are several */
-#define VF_REQUESTS_AT_ONCE_MAX   64u          /* of the kernel, each with a thread */
+#define VF_REQUESTS_AT_ONCE_MAX   128u         /* of the kernel, each with a thread */
 #define VF_AWAKE_PROCESSORS_MAX   16u          /* of a machine, so that they are kept awake while requests come one after the other */
 #define VF_TURNS_USER_MAX         32u          /* of a user: questions, answers and exports carried out at once, as many as processors ... */
 #define VF_TURNS_USER_MIN         4u           /* ... or that many, when there are less */
+#define VF_TURNS_COMMITS_MAX      32u          /* of a user: files being closed and synced at once */
 #define VF_BALLAST_BYTES_MAX      (4u << 20)   /* of the disk, or 1/8 of a small one: kept for deleting when it is full */
 #define VF_DIRECTORIES_MAX        8388607u     /* buckets and indexes ever made in a store: 23 bits of an inode number */
 #define VF_INDEXES_OPEN_MAX       256u         /* held open when nobody uses them */

@@ -241,6 +241,7 @@ int vf_conversation_open(struct vf_call *call, struct vf_node *node, int flags, 
 		return rc;
 	c->verb = verb;
 	c->handle.direct = true;
+	c->handle.commits = verb->commit != NULL;
 	vf_spool_init(&c->reply, vf_catalog_path(call->face->catalog));
 	rc = vf_handle_join(call, &c->handle);
 	if (rc) {

@@ -305,6 +305,7 @@ struct vf_handle {
 	int flags;                   /* of open(2) */
 	bool writer;                 /* counted as a writer of the node */
 	bool direct, keep, noflush;  /* for the kernel */
+	bool commits;                /* its close and fsync write to disk, in a turn of the user (turns.c) */
 	bool lingers;                /* its next call is expected at once */
 	atomic_bool ready;           /* its next read was prepared */
 	atomic_bool brief;           /* its last read took little time */
@@ -340,7 +341,9 @@ void vf_budget_give(struct vf_budget *budget, uid_t uid, uint64_t bytes);
 uint64_t vf_budget_used(struct vf_budget *budget);
 
 /* ---- turns.c: what may take long, a few of each user at a time ---- */
+enum vf_turn { VF_TURN_COMPUTE, VF_TURN_COMMIT, VF_TURNS };
 struct vf_heavy {
+	enum vf_turn turn;
 	fuse_req_t req;
 	void (*carry_out)(const struct vf_heavy *heavy);   /* replies */
 	fuse_ino_t ino;

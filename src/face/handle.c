@@ -20,6 +20,7 @@ int vf_handle_new(struct vf_call *call, struct vf_node *node, int flags, size_t 
 	handle->ops = ops;
 	handle->users = 1;
 	handle->flags = flags;
+	handle->commits = vf_flags_write(flags);
 	handle->opener = call->pid;
 	handle->uid = call->uid;
 	if (node->site && node->site->is_index)

@@ -485,23 +485,42 @@ static void flush(struct vf_call *call, struct vf_node *node, struct vf_handle *
 	finish(call, node, NULL, rc);
 }
 
-static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static void close_in_turn(const struct vf_heavy *h)
 {
 	struct vf_call call;
-	struct vf_node *node = begin(&call, req, ino, "close");
+	struct vf_node *node = begin(&call, h->req, h->ino, "close");
 
-	call.lock_owner = fi->lock_owner;
-	flush(&call, node, handle_of(fi));
+	call.lock_owner = h->fi.lock_owner;
+	flush(&call, node, handle_of(&h->fi));
+}
+
+static void fsync_in_turn(const struct vf_heavy *h)
+{
+	struct vf_call call;
+	struct vf_node *node = begin(&call, h->req, h->ino, "fsync");
+
+	call.fsync = true;
+	flush(&call, node, handle_of(&h->fi));
+}
+
+/* Whoever wrote commits now, and waits for the disk. */
+static void commit(const struct vf_heavy *heavy)
+{
+	if (handle_of(&heavy->fi)->commits)
+		vf_turns_take(fuse_req_userdata(heavy->req), heavy);
+	else
+		heavy->carry_out(heavy);
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	commit(&(struct vf_heavy){ .turn = VF_TURN_COMMIT, .req = req, .carry_out = close_in_turn, .ino = ino, .fi = *fi });
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	struct vf_call call;
-	struct vf_node *node = begin(&call, req, ino, "fsync");
-
 	(void)datasync;
-	call.fsync = true;
-	flush(&call, node, handle_of(fi));
+	commit(&(struct vf_heavy){ .turn = VF_TURN_COMMIT, .req = req, .carry_out = fsync_in_turn, .ino = ino, .fi = *fi });
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

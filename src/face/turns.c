@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Turns: what may take long (a question, an answer, an export) is carried out for one user a few at a time, so that a flood of them leaves threads
- * for everybody else. What is too much waits here without a thread; the thread that has finished one of that user's takes the next.
+/* Turns: what may take long (a question, an answer, an export; a commit) is carried out for one user a few at a time, so that a flood of them leaves
+ * threads for everybody else. What is too much waits here without a thread; the thread that has finished one of that user's takes the next.
  *
  * Something waits only while as many as may be are being carried out for that user, each by a thread that looks here before it goes: so nothing is
- * left behind, at the end of the mount neither. A signal to whoever waits ends the waiting with EINTR, and the question can be read again.
+ * left behind, at the end of the mount neither. A signal to whoever waits for an answer ends the waiting with EINTR, and the question can be read
+ * again; a commit is not given up, since close(2) could not be called again.
  * The lock of a request in libfuse comes before ours, that of its session after it. */
 #include "face_internal.h"
 
@@ -17,16 +18,19 @@ struct waiting {
 	char name[];
 };
 
+/* Of one kind. */
+struct line { unsigned running; struct waiting *first, **end; };
+
 /* A place in the table is free while nothing is being carried out. */
 struct user {
 	uid_t uid;
-	unsigned running;
-	struct waiting *first, **end;
+	struct line lines[VF_TURNS];
 };
 
 struct vf_turns {
 	pthread_mutex_t lock;
-	struct vf_turns_count count;
+	struct vf_turns_count count;       /* of what computes */
+	unsigned limits[VF_TURNS];
 	struct user users[VF_REQUESTS_AT_ONCE_MAX];     /* each thread serves one of them at most */
 };
 
@@ -46,7 +50,8 @@ int vf_turns_new(struct vf_turns **out, struct vf_err *err)
 	if (!turns)
 		return vf_oom(err);
 	pthread_mutex_init(&turns->lock, NULL);
-	turns->count.limit = at_once();
+	turns->limits[VF_TURN_COMPUTE] = turns->count.limit = at_once();
+	turns->limits[VF_TURN_COMMIT] = VF_TURNS_COMMITS_MAX;
 	*out = turns;
 	return 0;
 }
@@ -70,58 +75,70 @@ struct vf_turns_count vf_turns_count(struct vf_turns *turns)
 
 /* ---- the table; its lock is held ---- */
 
-static struct user *user_of(struct vf_turns *turns, uid_t uid)
+static bool is_busy(const struct user *user)
+{
+	for (int turn = 0; turn < VF_TURNS; turn++)
+		if (user->lines[turn].running)
+			return true;
+	return false;
+}
+
+static struct line *line_of(struct vf_turns *turns, uid_t uid, enum vf_turn turn)
 {
 	struct user *unused = NULL;
 
 	for (struct user *user = turns->users; user < turns->users + VF_REQUESTS_AT_ONCE_MAX; user++) {
-		if (user->running && user->uid == uid)
-			return user;
-		if (!user->running)
+		if (is_busy(user) && user->uid == uid)
+			return &user->lines[turn];
+		if (!is_busy(user))
 			unused = user;
 	}
 	*unused = (struct user){ .uid = uid };
-	unused->end = &unused->first;
-	return unused;
+	for (int i = 0; i < VF_TURNS; i++)
+		unused->lines[i].end = &unused->lines[i].first;
+	return &unused->lines[turn];
 }
 
-static bool start(struct vf_turns *turns, uid_t uid)
+static bool start(struct vf_turns *turns, uid_t uid, enum vf_turn turn)
 {
-	struct user *user = user_of(turns, uid);
+	struct line *line = line_of(turns, uid, turn);
 
-	if (user->running == turns->count.limit)
+	if (line->running == turns->limits[turn])
 		return false;
-	if (++user->running > turns->count.most)
-		turns->count.most = user->running;
+	line->running++;
+	if (turn == VF_TURN_COMPUTE && line->running > turns->count.most)
+		turns->count.most = line->running;
 	return true;
 }
 
 static void append(struct vf_turns *turns, uid_t uid, struct waiting *waiting)
 {
-	struct user *user = user_of(turns, uid);
+	struct line *line = line_of(turns, uid, waiting->heavy.turn);
 
-	*user->end = waiting;
-	user->end = &waiting->next;
+	*line->end = waiting;
+	line->end = &waiting->next;
 	turns->count.waiting++;
 }
 
-static struct waiting *take_out(struct vf_turns *turns, struct user *user, struct waiting **at)
+static struct waiting *take_out(struct vf_turns *turns, struct line *line, struct waiting **at)
 {
 	struct waiting *waiting = *at;
 
 	*at = waiting->next;
-	if (user->end == &waiting->next)
-		user->end = at;
+	if (line->end == &waiting->next)
+		line->end = at;
 	turns->count.waiting--;
 	return waiting;
 }
 
 static struct waiting *find(struct vf_turns *turns, fuse_req_t req)
 {
-	for (struct user *user = turns->users; user < turns->users + VF_REQUESTS_AT_ONCE_MAX; user++)
-		for (struct waiting **at = &user->first; user->running && *at; at = &(*at)->next)
+	for (struct user *user = turns->users; user < turns->users + VF_REQUESTS_AT_ONCE_MAX; user++) {
+		struct line *line = &user->lines[VF_TURN_COMPUTE];
+		for (struct waiting **at = &line->first; line->running && *at; at = &(*at)->next)
 			if ((*at)->heavy.req == req)
-				return take_out(turns, user, at);
+				return take_out(turns, line, at);
+	}
 	return NULL;
 }
 
@@ -162,11 +179,12 @@ static int wait_for_turn(struct vf_turns *turns, uid_t uid, const struct vf_heav
 	if (!waiting)
 		return ENOMEM;
 	/* Before it waits: a signal that came already is seen below, and one that comes from now on finds it. */
-	fuse_req_interrupt_func(heavy->req, give_up, turns);
+	if (heavy->turn == VF_TURN_COMPUTE)
+		fuse_req_interrupt_func(heavy->req, give_up, turns);
 	pthread_mutex_lock(&turns->lock);
-	if (fuse_req_interrupted(heavy->req))
+	if (heavy->turn == VF_TURN_COMPUTE && fuse_req_interrupted(heavy->req))
 		rc = EINTR;
-	else if (start(turns, uid))
+	else if (start(turns, uid, heavy->turn))
 		rc = -1;
 	else
 		append(turns, uid, waiting);
@@ -179,7 +197,7 @@ static int wait_for_turn(struct vf_turns *turns, uid_t uid, const struct vf_heav
 static bool begin(struct vf_turns *turns, uid_t uid, const struct vf_heavy *heavy)
 {
 	pthread_mutex_lock(&turns->lock);
-	bool started = start(turns, uid);
+	bool started = start(turns, uid, heavy->turn);
 	pthread_mutex_unlock(&turns->lock);
 	if (started)
 		return true;
@@ -190,13 +208,13 @@ static bool begin(struct vf_turns *turns, uid_t uid, const struct vf_heavy *heav
 }
 
 /* What is to be carried out next in the place of what has ended; NULL: nothing waits. */
-static struct waiting *next(struct vf_turns *turns, uid_t uid)
+static struct waiting *next(struct vf_turns *turns, uid_t uid, enum vf_turn turn)
 {
 	pthread_mutex_lock(&turns->lock);
-	struct user *user = user_of(turns, uid);
-	struct waiting *waiting = user->first ? take_out(turns, user, &user->first) : NULL;
+	struct line *line = line_of(turns, uid, turn);
+	struct waiting *waiting = line->first ? take_out(turns, line, &line->first) : NULL;
 	if (!waiting)
-		user->running--;
+		line->running--;
 	pthread_mutex_unlock(&turns->lock);
 	return waiting;
 }
@@ -209,7 +227,7 @@ bool vf_turns_take(struct vf_face *face, const struct vf_heavy *heavy)
 	if (!begin(face->turns, uid, heavy))
 		return false;
 	heavy->carry_out(heavy);
-	while ((waiting = next(face->turns, uid))) {
+	while ((waiting = next(face->turns, uid, heavy->turn))) {
 		if (fuse_session_exited(face->session))
 			fuse_reply_err(waiting->heavy.req, ECONNABORTED);
 		else
