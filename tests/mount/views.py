@@ -150,4 +150,35 @@ for i in range(200):
     m.write("vectors/z%d.msgpack" % (i % 10), packed("x", [i + 1, 1, 1], n=i))
 [t.join() for t in threads]
 equal("views hold while records change", failures, [])
+
+# a reader who takes his time: what he reads is a copy, and keeps no page of the index from being used again
+os.mkdir(join(m.path, "b", "slow"))
+m.index = join(m.path, "b", "slow")
+m.write("config", "dimension = 64\n")
+VECTORS = 1500
+
+
+def replace_all(n):
+    m.write("insert", b"".join(packed("k%04d" % i, [float(i % 50 + 1), float(n)] + [1.0] * 62, n=n) for i in range(VECTORS)))
+
+
+replace_all(0)
+replace_all(1)
+before = int(m.stats()["file_bytes"])
+slow = open(m.at("vectors.msgpack"), "rb", buffering=0)
+read = slow.read(100)
+for n in range(2, 32):
+    replace_all(n)
+after = int(m.stats()["file_bytes"])
+check("while a reader is in the middle of an export, thirty times its bytes are written and the file grows by less than three",
+      after < 4 * before, before, after)
+while True:
+    more = slow.read(1 << 16)
+    if not more:
+        break
+    read += more
+unpacker = msgpack.Unpacker(raw=False)
+unpacker.feed(read)
+equal("and the reader gets the records as they were", {(r["key"], r["metadata"]["n"]) for r in unpacker}, {("k%04d" % i, 1) for i in range(VECTORS)})
+slow.close()
 finish()
