@@ -10,8 +10,8 @@
  * - After a word of a conversation the next one is close. The thread looks for it a moment before it waits. One thread at a time, and none on a
  *   machine with one processor.
  *
- * 20,000 x 512, one client, a question of 20 us, two virtual processors: 62 us a question with libfuse's loop and looking, 1.5 times that
- * without. */
+ * 20,000 x 512, two virtual processors, a question of 20 us: for one client 62 us with libfuse's loop and looking, 38 us with this one and
+ * processors kept awake (awake.c); eight clients 26,000/s and 38,000/s, and 48,000/s since threads attend. */
 #include "face_internal.h"
 
 #include <errno.h>
