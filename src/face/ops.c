@@ -107,9 +107,17 @@ static void lookup_in_turn(const struct vf_heavy *h)
 	lookup(h->req, h->ino, h->name);
 }
 
+/* Names are those of neighbours, which have to be found. */
+static bool is_near_key(const struct vf_node *dir)
+{
+	return dir->row == &vf_tree[VF_ROW_NEAR_KEY];
+}
+
 /* What a name will stand for is rendered by its lookup. */
 static bool looks_long(const struct vf_node *dir, const char *name)
 {
+	if (is_near_key(dir))
+		return true;
 	enum vf_row_id id = dir->row == &vf_tree[VF_ROW_ANSWERS] ? VF_ROW_ANSWER : vf_fixed_row(vf_row_id(dir->row), name);
 
 	return id < VF_ROWS && vf_tree[id].file && vf_tree[id].file->renders_long;
@@ -552,18 +560,29 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	vf_call_end(&call);
 }
 
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void read_dir(const struct vf_heavy *h)
 {
 	struct vf_call call;
-	struct vf_node *node = begin_beside(&call, req, ino, "readdir");
+	struct vf_node *node = begin_beside(&call, h->req, h->ino, "readdir");
 
 	vf_removals_settle(call.face, node->site, false);
-	int rc = vf_dir_read(&call, (struct vf_dir *)(uintptr_t)fi->fh, size, (uint64_t)off);
+	int rc = vf_dir_read(&call, (struct vf_dir *)(uintptr_t)h->fi.fh, h->size, (uint64_t)h->offset);
 
 	if (rc)
 		finish(&call, node, NULL, rc);
 	else
 		vf_call_end(&call);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct vf_face *face = fuse_req_userdata(req);
+	struct vf_heavy heavy = { .req = req, .carry_out = read_dir, .ino = ino, .size = size, .offset = off, .fi = *fi };
+
+	if (is_near_key(vf_node_of(face, ino)))
+		vf_turns_take(face, &heavy);
+	else
+		read_dir(&heavy);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
