@@ -92,7 +92,8 @@ static int write_request(struct vf_call *call, struct vf_handle *handle, struct 
 	c->failed.code = 0;
 	if (c->replied || c->handle.ready)
 		clear_reply(call->face, c);
-	c->replied = c->handle.ready = false;
+	c->replied = false;
+	c->handle.ready = false;
 	if (!c->pending)
 		vf_site_names(call->face, handle->node->site, &c->names);
 	c->told = false;
