@@ -4,7 +4,6 @@
 file, from one writer and from eight, beside transactions of one row. Everything is on disk when it counts. Prints a table and saves OUT/ingest.json.
 
 usage: ingest.py --out DIR --programs DIR --vecfs PROGRAM [--rounds N] DIMENSION:VECTORS..."""
-import argparse
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ import time
 
 import numpy as np
 
-from run import Program, Store, Unseekable
+from run import Program, Store, Unseekable, arguments
 
 FILES = 2000
 BATCH = 50000     # rows of a bare transaction
@@ -59,14 +58,7 @@ def measure(args, dim, n):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--programs", required=True)
-    parser.add_argument("--vecfs", required=True)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("sets", nargs="+")
-    args = parser.parse_args()
-    os.makedirs(args.out, exist_ok=True)
+    args = arguments()
     print(f"{'dim':>5} {'vectors':>8} {'LMDB append':>12} {'insert':>9} {'x':>5} {'LMDB commits':>13} {'a file each':>12} {'x':>5} {'8 writers':>10} {'x one':>6}")
     results = []
     for name in args.sets:

@@ -227,18 +227,24 @@ def plot(result, out):
     subprocess.run(["gnuplot"], input=script + points, text=True, check=True)
 
 
-def main():
+def arguments(*more):
+    """What every benchmark is told, and what only this one is; makes the sets when there are any."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--programs", required=True)
-    parser.add_argument("--vecfs", required=True)
-    parser.add_argument("--usearch")
+    for name in ("--out", "--programs", "--vecfs"):
+        parser.add_argument(name, required=True)
+    for name in more:
+        parser.add_argument(name)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("sets", nargs="+")
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
-    subprocess.run([sys.executable, os.path.join(HERE, "sets.py"), args.data, *args.sets], check=True)
+    if "--data" in more:
+        subprocess.run([sys.executable, os.path.join(HERE, "sets.py"), args.data, *args.sets], check=True)
+    return args
+
+
+def main():
+    args = arguments("--data", "--usearch")
     results = []
     for name in args.sets:
         results.append(measure(args, name))

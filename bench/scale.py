@@ -5,19 +5,17 @@ many bytes as the graph has, the exact answer beside reading all vectors, and 50
 OUT/scale.json.
 
 usage: scale.py --data DIR --out DIR --programs DIR --vecfs PROGRAM [--rounds N] SET..."""
-import argparse
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 
 import msgpack
 import numpy as np
 
-from run import HERE, K, Mount, Program, at_recall
+from run import K, Mount, Program, arguments, at_recall
 
 EFFORTS = [16, 20, 24, 32, 40, 48, 64]
 MANY = 500
@@ -112,16 +110,7 @@ def mounted(args, data, work):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--programs", required=True)
-    parser.add_argument("--vecfs", required=True)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("sets", nargs="+")
-    args = parser.parse_args()
-    os.makedirs(args.out, exist_ok=True)
-    subprocess.run([sys.executable, os.path.join(HERE, "sets.py"), args.data, *args.sets], check=True)
+    args = arguments("--data")
     print(f"{'set':10} {'us @.95':>8} {'us @.99':>8} {'bytes each':>10} {'first answer':>12} {'reading':>8} {'exact':>8} {'summing':>8} {'500, one by one':>15} {'at once':>8}")
     results = []
     for name in args.sets:
