@@ -483,8 +483,9 @@ static size_t read_file(const char *name, char *out, size_t size)
 	return n;
 }
 
-static void count_damage(void *ctx, const char *text)
+static void count_damage(void *ctx, const char *text, bool renewed)
 {
+	ck_assert(!renewed);
 	ck_assert_ptr_nonnull(strstr(text, "b: its attributes are damaged"));
 	++*(int *)ctx;
 }
@@ -514,6 +515,11 @@ START_TEST(every_flipped_bit_of_attributes_is_noticed)
 	write_file("b/.attr", text);
 	ck_ok(vf_catalog_open(dir, &options, &catalog, &err));
 	ck_assert_int_eq(told, want);
+	vf_catalog_close(&catalog);
+	*strstr(text, "sum ") = '\0';
+	write_file("b/.attr", text);
+	ck_ok(vf_catalog_open(dir, &options, &catalog, &err));
+	ck_assert_int_eq(told, want + 1);
 	end();
 }
 END_TEST
@@ -543,6 +549,8 @@ START_TEST(a_store_of_the_first_format_is_taken_as_it_is_and_becomes_one_of_toda
 	vf_catalog_close(&catalog);
 	read_file(CONTROL_DIR "/format", text, sizeof text);
 	ck_assert_str_eq(text, "vecfs 2\n");
+	read_file("b/.attr", text, sizeof text);
+	ck_assert_ptr_nonnull(strstr(text, "\nsum "));
 	ck_ok(open_store(false, false));
 	end();
 }

@@ -18,8 +18,8 @@ struct vf_catalog;
 struct vf_catalog_options {
 	bool read_only, create;
 	unsigned linker_threads;
-	/* Told what is damaged and what became of it, at opening; NULL: only the log is. */
-	void (*damaged)(void *ctx, const char *text);
+	/* Told what is damaged, at opening; NULL: only the log is. `renewed`: opened for writing, it has new attributes now. */
+	void (*damaged)(void *ctx, const char *text, bool renewed);
 	void *damaged_ctx;
 };
 

@@ -26,7 +26,13 @@ struct vf_question {
 	double recall;                     /* 0: not said */
 	struct vf_span *facets; uint32_t nfacets;
 	struct vf_target target;
+	/* Not asked, but of whoever asks: told, perhaps more than once, before anything that takes longer than a moment; NULL: nobody. */
+	void (*lengthy)(void *ctx);
+	void *lengthy_ctx;
 };
+
+/* One vector or one key and few neighbours: what a graph answers in a moment. */
+bool vf_question_is_plain(const struct vf_question *question);
 
 /* Strict: an unknown field, a value of the wrong type, fields that exclude one another (two of queryVector, queryVectors, key, keys;
  * startAfter with a vector; ef with recall; keys with what selects), maxDistance without a vector, a vector of the wrong dimension, not

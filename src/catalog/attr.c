@@ -23,13 +23,13 @@ int vf_attr_write(int at, const char *name, const struct vf_dir_attr *attr, stru
 	return vf_disk_write(at, name, vf_span(text, (size_t)len), err);
 }
 
-/* Cuts the sum off; false when it does not hold. */
-static bool check_sum(char *text)
+/* Cuts the sum off; false when it does not hold, or is not there. */
+static bool check_sum(char *text, bool with_sum)
 {
 	char want[sizeof SUM_LINE + 18], *line = strstr(text, "\n" SUM_LINE);
 
 	if (!line)
-		return true;
+		return !with_sum;
 	line++;
 	snprintf(want, sizeof want, SUM_FORMAT, (uint64_t)XXH3_64bits(text, (size_t)(line - text)));
 	bool holds = strcmp(line, want) == 0;
@@ -78,7 +78,7 @@ static bool parse_text(char *text, int64_t values[FIELDS])
 	return seen == (1u << FIELDS) - 1;
 }
 
-int vf_attr_read(int at, const char *name, struct vf_dir_attr *out, struct vf_err *err)
+int vf_attr_read(int at, const char *name, bool with_sum, struct vf_dir_attr *out, struct vf_err *err)
 {
 	char text[ATTR_BYTES_MAX];
 	int64_t values[FIELDS];
@@ -86,7 +86,7 @@ int vf_attr_read(int at, const char *name, struct vf_dir_attr *out, struct vf_er
 
 	if (rc)
 		return rc;
-	if (!check_sum(text) || !parse_text(text, values))
+	if (!check_sum(text, with_sum) || !parse_text(text, values))
 		return vf_fail(err, EIO, "%s is damaged", name);
 	*out = (struct vf_dir_attr){
 		.id = (uint64_t)values[F_ID], .uid = (uid_t)values[F_UID], .gid = (gid_t)values[F_GID], .mode = (mode_t)values[F_MODE],

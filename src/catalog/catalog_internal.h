@@ -66,6 +66,7 @@ struct vf_catalog {
 	char *path;                          /* absolute */
 	int fd, control_fd, trash_fd, lock_fd;
 	bool read_only;
+	unsigned format;                  /* of the store, as it was found until all is renewed */
 	uint32_t next_id;
 	struct vf_linkers *linkers;
 	struct vf_ballast *ballast;
@@ -95,12 +96,14 @@ int vf_disk_each_dir(int at, int (*each)(void *ctx, int at, const char *name, st
 
 /* ---- attr.c ---- */
 int vf_attr_write(int at, const char *name, const struct vf_dir_attr *attr, struct vf_err *err);
-/* ENOENT: none. EIO: damaged. */
-int vf_attr_read(int at, const char *name, struct vf_dir_attr *out, struct vf_err *err);
+/* ENOENT: none. EIO: damaged, or without the sum that there should be. */
+int vf_attr_read(int at, const char *name, bool with_sum, struct vf_dir_attr *out, struct vf_err *err);
 
 /* ---- lock.c ---- */
 /* Makes or checks .vecfs and takes the lock. */
 int vf_lock_take(struct vf_catalog *catalog, bool create, struct vf_err *err);
+/* Once all is in today's format. */
+int vf_format_renew(struct vf_catalog *catalog, struct vf_err *err);
 /* A number that was never given, durably. */
 int vf_id_take(struct vf_catalog *catalog, uint32_t *id, struct vf_err *err);
 int vf_id_load(struct vf_catalog *catalog, struct vf_err *err);

@@ -20,6 +20,7 @@ struct loading {
 	const struct vf_catalog_options *options;
 	struct vf_dir *parent;
 	uint8_t *ids;              /* a bit each */
+	bool stays_old;            /* not all could be renewed */
 	struct vf_dir **anew;      /* those that need a number and attributes; lent */
 	size_t anew_count, anew_cap;
 };
@@ -57,14 +58,25 @@ static struct vf_dir_attr own_attr(void)
 #define NEW_ONES ": opened for writing it gets new ones, those of whoever does that"
 
 /* parent NULL: a bucket, or the root. */
-static void tell(const struct loading *loading, const struct vf_dir *parent, const char *name, const char *what)
+static void tell(const struct loading *loading, const struct vf_dir *parent, const char *name, const char *what, bool renews)
 {
 	char text[PATH_MAX];
 
 	snprintf(text, sizeof text, "%s%s%s: %s", parent ? parent->name : "", parent ? "/" : "", name, what);
 	vf_log(LOG_WARNING, "%s: %s", loading->catalog->path, text);
 	if (loading->options->damaged)
-		loading->options->damaged(loading->options->damaged_ctx, text);
+		loading->options->damaged(loading->options->damaged_ctx, text, renews && !loading->catalog->read_only);
+}
+
+/* Those of the first format get their sum, unless the disk is full: then another time. */
+static int read_attr(struct loading *loading, int fd, const char *name, struct vf_dir_attr *out, struct vf_err *err)
+{
+	bool old = loading->catalog->format < STORE_FORMAT;
+	int rc = vf_attr_read(fd, name, !old, out, err);
+
+	if (rc == 0 && old && !loading->catalog->read_only)
+		loading->stays_old |= vf_attr_write(fd, name, out, err) != 0;
+	return rc;
 }
 
 /* A lost .attr costs owner and mode, not the data: the directory becomes ours alone. A number that is there twice (somebody
@@ -73,12 +85,12 @@ static int load_dir(struct loading *loading, int fd, const char *name, struct vf
 {
 	struct vf_dir_attr attr;
 	struct vf_err why = VF_ERR_INIT;
-	int rc = vf_attr_read(fd, ATTR_FILE, &attr, &why);
+	int rc = read_attr(loading, fd, ATTR_FILE, &attr, &why);
 	bool sound = rc == 0 && id_is_free(loading, attr.id);
 
 	if (rc) {
 		tell(loading, loading->parent->name[0] ? loading->parent : NULL, name, rc == -ENOENT ? "its attributes are missing" NEW_ONES :
-		     "its attributes are damaged" NEW_ONES);
+		     "its attributes are damaged" NEW_ONES, true);
 		attr = own_attr();
 	}
 	struct vf_dir *dir = vf_dir_new(name, &attr);
@@ -119,7 +131,7 @@ static int load_index(void *ctx, int at, const char *name, struct vf_err *err)
 	if (rc == 0 && fstatat(fd, "data.mdb", &st, 0) == 0)
 		rc = load_dir(loading, fd, name, &dir, err);
 	else if (rc == 0)
-		tell(loading, loading->parent, name, "it has no data and is left out");
+		tell(loading, loading->parent, name, "it has no data and is left out", false);
 	close(fd);
 	return rc;
 }
@@ -171,15 +183,15 @@ static int give_ids(struct loading *loading, struct vf_err *err)
 	return 0;
 }
 
-static int load_root(const struct loading *loading, struct vf_err *err)
+static int load_root(struct loading *loading, struct vf_err *err)
 {
 	struct vf_catalog *catalog = loading->catalog;
 	struct vf_dir_attr attr;
-	int rc = vf_attr_read(catalog->control_fd, "root", &attr, err);
+	int rc = read_attr(loading, catalog->control_fd, "root", &attr, err);
 
 	if (rc) {
 		if (rc != -ENOENT)
-			tell(loading, NULL, "the root of the mount", "its attributes are damaged" NEW_ONES);
+			tell(loading, NULL, "the root of the mount", "its attributes are damaged" NEW_ONES, true);
 		attr = own_attr();
 		attr.mode = 0755;
 		if (!catalog->read_only && (rc = vf_attr_write(catalog->control_fd, "root", &attr, err)))
@@ -200,6 +212,8 @@ int vf_load_tree(struct vf_catalog *catalog, const struct vf_catalog_options *op
 	loading.parent = catalog->root;
 	if ((rc = vf_disk_each_dir(catalog->fd, load_bucket, &loading, err)) == 0)
 		rc = give_ids(&loading, err);
+	if (rc == 0 && !catalog->read_only && !loading.stays_old)
+		rc = vf_format_renew(catalog, err);
 out:
 	free(loading.anew);
 	free(loading.ids);

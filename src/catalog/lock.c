@@ -193,15 +193,24 @@ static int check_format(struct vf_catalog *catalog, const char *text, struct vf_
 	if (version > STORE_FORMAT)
 		return vf_fail(err, EINVAL, "store %s was written by a newer vecfs (format %lu; this one knows formats up to %u)",
 		               catalog->path, version, STORE_FORMAT);
-	/* An older vecfs would take for damaged what is written from now on. */
-	return version < STORE_FORMAT && !catalog->read_only ? write_format(catalog, err) : 0;
+	catalog->format = (unsigned)version;
+	return 0;
+}
+
+int vf_format_renew(struct vf_catalog *catalog, struct vf_err *err)
+{
+	int rc = catalog->format < STORE_FORMAT ? write_format(catalog, err) : 0;
+
+	if (rc == 0)
+		catalog->format = STORE_FORMAT;
+	return rc;
 }
 
 static int make_format(struct vf_catalog *catalog, struct vf_err *err)
 {
 	int rc = check_blank(catalog, err);
 
-	if (rc || (rc = write_format(catalog, err)))
+	if (rc || (rc = vf_format_renew(catalog, err)))
 		return rc;
 	return vf_disk_sync(catalog->fd, err);
 }

@@ -37,13 +37,13 @@ static void print_finding(void *ctx, const char *text)
 }
 
 /* Of the store itself. Opening it to repair has made new attributes already: what the old ones said is lost. */
-static void print_damage(void *ctx, const char *text)
+static void print_damage(void *ctx, const char *text, bool renewed)
 {
 	struct check *check = ctx;
 
 	print_text(text);
 	putchar('\n');
-	if (check->repair)
+	if (renewed)
 		check->lost++;
 	else
 		check->findings++;
@@ -99,7 +99,7 @@ static int check_index(void *ctx, const char *bucket, const char *index, struct 
 static void print_totals(const struct check *check)
 {
 	printf("%llu indexes checked, ", (unsigned long long)check->indexes);
-	if (check->repaired)
+	if (check->repaired || check->lost)
 		printf("%llu repaired, %llu records, questions or attributes lost, ", (unsigned long long)check->repaired, (unsigned long long)check->lost);
 	printf("%llu findings\n", (unsigned long long)check->findings);
 }

@@ -287,3 +287,12 @@ int vf_question_from_value(const struct vf_value *value, enum vf_format format, 
 	             out->target.index.len;
 	return check_whole(out, value, err);
 }
+
+#define PLAIN_TOP_K 100u
+
+bool vf_question_is_plain(const struct vf_question *q)
+{
+	bool one = (q->vectors && q->nvectors == 1 && !q->many) || q->key.len;
+
+	return one && !q->filter && !q->prefix.len && !q->nfacets && !q->exact && !q->return_data && (!q->has_top_k || q->top_k <= PLAIN_TOP_K);
+}

@@ -106,6 +106,7 @@ static int take(struct vf_call *call, struct vf_conversation *c, struct vf_span 
 		rc = decode(call, a);
 	a->complete = rc == 0;
 	atomic_store(&c->handle.reads_long, a->complete);
+	atomic_store(&c->handle.plain, a->complete && vf_question_is_plain(&a->question));
 	return rc;
 }
 
@@ -116,12 +117,19 @@ static bool complete(struct vf_conversation *c)
 	return a->complete || !a->guessed;
 }
 
+static void call_others(void *face)
+{
+	vf_loop_share(face);
+}
+
 static int answer(struct vf_call *call, struct vf_conversation *c)
 {
 	struct asker *a = asker_of(c);
 
 	if (!a->complete)
 		return vf_fail(&call->err, EINVAL, "the question is empty");
+	a->question.lengthy = call_others;
+	a->question.lengthy_ctx = call->face;
 	return vf_index_ask(c->handle.index, &a->question, &c->reply, &call->err);
 }
 
@@ -140,6 +148,7 @@ static void reset(struct vf_conversation *c)
 	vf_arena_reset(&a->arena);
 	a->guessed = a->complete = false;
 	atomic_store(&c->handle.reads_long, false);
+	atomic_store(&c->handle.plain, false);
 }
 
 static void free_asker(struct vf_conversation *c)

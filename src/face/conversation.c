@@ -8,11 +8,6 @@
 
 #include <errno.h>
 
-#include "vecfs/clock.h"
-
-/* What takes longer has other threads called meanwhile. */
-#define BRIEF_NS 200000
-
 static struct vf_conversation *conversation_of(struct vf_handle *handle)
 {
 	return (struct vf_conversation *)handle;
@@ -130,24 +125,15 @@ static int reply(struct vf_call *call, struct vf_conversation *c)
 	return rc;
 }
 
-static int reply_timed(struct vf_call *call, struct vf_conversation *c)
-{
-	int64_t start = vf_clock_mono_ns();
-	int rc = reply(call, c);
-
-	c->handle.brief = vf_clock_mono_ns() - start < BRIEF_NS;
-	return rc;
-}
-
 /* Between the write and the read of a question. Whatever fails is left to the read, which tells it. */
 static void reply_ahead(struct vf_call *call, struct vf_handle *handle)
 {
 	struct vf_conversation *c = conversation_of(handle);
 
-	if (c->verb->commit || !handle->reads_long || !handle->brief)
+	if (!handle->plain)
 		return;
 	c->ahead_version = vf_index_version(handle->index);
-	handle->ready = reply_timed(call, c) == 0;
+	handle->ready = reply(call, c) == 0;
 }
 
 /* A reply made ahead counts when nothing was written since. */
@@ -157,7 +143,7 @@ static int reply_now(struct vf_call *call, struct vf_conversation *c)
 		return 0;
 	if (c->handle.ready)
 		clear_reply(call->face, c);
-	return reply_timed(call, c);
+	return reply(call, c);
 }
 
 static void read_reply(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset)

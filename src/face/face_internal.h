@@ -308,7 +308,7 @@ struct vf_handle {
 	bool commits;                /* its close and fsync write to disk, in a turn of the user (turns.c) */
 	bool lingers;                /* its next call is expected at once */
 	atomic_bool ready;           /* its next read was prepared */
-	atomic_bool brief;           /* its last read took little time */
+	atomic_bool plain;           /* its next read may be prepared: it takes a moment */
 	atomic_bool reads_long;      /* its next read computes, and so in a turn of the user (turns.c) */
 	pid_t opener;
 	uid_t uid;
@@ -446,6 +446,7 @@ void vf_removals_free(struct vf_face *face);
 int vf_removals_take(struct vf_call *call, struct vf_site *site, struct vf_span key);
 bool vf_removals_has(struct vf_face *face, struct vf_site *site, struct vf_span key);
 /* Carries out what waits for that index (NULL or a bucket: for any). A call that changes or reads more than names ends the row. */
+bool vf_removals_wait(struct vf_face *face, struct vf_site *site, bool ends_row);     /* settling them may take a while */
 void vf_removals_settle(struct vf_face *face, struct vf_site *site, bool ends_row);
 
 /* ---- directories ---- */
@@ -551,7 +552,9 @@ int vf_metrics_render(struct vf_call *call, struct vf_spool *out);
 
 /* ---- awake.c ---- */
 struct vf_awake {
-	atomic_int fd;               /* -1: not allowed to, or of no use */
+	pthread_mutex_t lock;        /* of the wish */
+	int fd;                      /* -1: not allowed to, or of no use */
+	int timer;                   /* readable while on, every few milliseconds: then tick() */
 	unsigned processors;
 	_Atomic int64_t last_ns;     /* of the last request */
 	atomic_uint in_a_row;
@@ -559,11 +562,8 @@ struct vf_awake {
 };
 void vf_awake_begin(struct vf_awake *awake, bool allowed);
 void vf_awake_end(struct vf_awake *awake);
-/* Returns whether processors are awake for the next one. */
-bool vf_awake_after_request(struct vf_awake *awake);
-/* For whoever waits for the next request (-1: for ever); calls rest() when none came. */
-int vf_awake_timeout_ms(const struct vf_awake *awake);
-void vf_awake_rest(struct vf_awake *awake);
+void vf_awake_after_request(struct vf_awake *awake);
+void vf_awake_tick(struct vf_awake *awake);
 
 /* ---- loop.c ---- */
 /* Answers the kernel until the session is over: 0, -errno, or the signal that has ended it. */

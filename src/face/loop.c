@@ -39,7 +39,7 @@ struct vf_loop {
 	unsigned nthreads;
 };
 
-enum event { REQUEST, STOP };
+enum event { REQUEST, TICK, STOP };
 
 /* Of the thread: it attends to the queue; what it has just carried out will be followed by something else at once. */
 static _Thread_local bool attends, expects;
@@ -57,17 +57,12 @@ static void stop(struct vf_loop *loop)
 
 /* ---- the queue ---- */
 
-/* Whether the kernel calls one of those who wait, once. */
-static void call_others(struct vf_loop *loop, bool call)
+/* The kernel calls one of those who wait, once. */
+static void rearm(struct vf_loop *loop)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.u32 = REQUEST };
-	int fd = fuse_session_fd(loop->face->session);
 
-	/* Changed to no events it would still call for every request. */
-	if (!call)
-		epoll_ctl(loop->epoll, EPOLL_CTL_DEL, fd, NULL);
-	else if (epoll_ctl(loop->epoll, EPOLL_CTL_MOD, fd, &event) && errno == ENOENT)
-		epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event);
+	epoll_ctl(loop->epoll, EPOLL_CTL_MOD, fuse_session_fd(loop->face->session), &event);
 }
 
 static int add_thread(struct vf_loop *loop)
@@ -86,15 +81,14 @@ static int add_thread(struct vf_loop *loop)
 /* Without memory for one more the others do. */
 static void call_another(struct vf_loop *loop)
 {
-	call_others(loop, true);
+	rearm(loop);
 	if (atomic_load(&loop->waiting) == 0)
 		add_thread(loop);
 }
 
 static void attend(struct vf_loop *loop)
 {
-	if (!attends)
-		atomic_fetch_add(&loop->attending, 1);
+	atomic_fetch_add(&loop->attending, 1);
 	attends = true;
 }
 
@@ -137,9 +131,6 @@ static int linger(struct vf_loop *loop, struct fuse_buf *buf)
 
 	if (atomic_flag_test_and_set(&loop->lingering))
 		return 0;
-	if (!attends)
-		call_others(loop, false);
-	attend(loop);
 	/* Yielding lets the asker go on when it was woken on this very processor. */
 	for (int64_t end = vf_clock_mono_ns() + LINGER_NS; (got = receive(loop, buf)) == 0 && vf_clock_mono_ns() < end;)
 		sched_yield();
@@ -155,19 +146,23 @@ static bool wait_for_request(struct vf_loop *loop)
 	struct epoll_event event = { 0 };
 	int n;
 
-	while ((n = epoll_wait(loop->epoll, &event, 1, vf_awake_timeout_ms(&loop->face->awake))) <= 0)
-		if (n == 0)
-			vf_awake_rest(&loop->face->awake);
-		else if (errno != EINTR)
+	for (;;) {
+		n = epoll_wait(loop->epoll, &event, 1, -1);
+		if (n == 1 && event.data.u32 == TICK)
+			vf_awake_tick(&loop->face->awake);
+		else if (n == 1 || errno != EINTR)
 			break;
+	}
 	atomic_fetch_sub(&loop->waiting, 1);
 	return n == 1 && event.data.u32 == REQUEST;
 }
 
 static int look_again(struct vf_loop *loop, struct fuse_buf *buf, bool *at_once)
 {
-	int got = attends ? receive(loop, buf) : 0;
-
+	*at_once = false;
+	if (!attends)
+		return 0;
+	int got = receive(loop, buf);
 	*at_once = got > 0;
 	return got == 0 && expects ? linger(loop, buf) : got;
 }
@@ -188,9 +183,7 @@ static int serve(struct vf_loop *loop, struct fuse_buf *buf)
 			call_another(loop);
 		expects = false;
 		fuse_session_process_buf(loop->face->session, buf);
-		/* Waking is cheap when processors are awake, but not as cheap as looking when the queue need not be taken for that. */
-		if (vf_awake_after_request(&loop->face->awake) && !attends)
-			expects = false;
+		vf_awake_after_request(&loop->face->awake);
 	}
 	return got;
 }
@@ -233,6 +226,8 @@ static int begin(struct vf_loop *loop)
 		return -errno;
 	if ((rc = add_descriptor(loop, loop->stop, EPOLLIN, STOP)) == 0)
 		rc = add_descriptor(loop, fd, EPOLLIN | EPOLLONESHOT, REQUEST);
+	if (rc == 0 && loop->face->awake.timer >= 0)
+		rc = add_descriptor(loop, loop->face->awake.timer, EPOLLIN, TICK);
 	return rc;
 }
 

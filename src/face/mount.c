@@ -206,8 +206,14 @@ static ssize_t receive(int fd, void *buf, size_t len, void *ctx)
 
 static ssize_t reply(int fd, struct iovec *iov, int count, void *ctx)
 {
+	struct pollfd space = { .fd = fd, .events = POLLOUT };
+	ssize_t n;
+
 	(void)ctx;
-	return writev(fd, iov, count);
+	/* The loop reads without waiting, which holds for writing too. */
+	while ((n = writev(fd, iov, count)) < 0 && errno == EAGAIN)
+		poll(&space, 1, -1);
+	return n;
 }
 
 int vf_face_attach(struct vf_catalog *catalog, int socket, const struct vf_face_options *options, struct vf_face **out, struct vf_err *err)

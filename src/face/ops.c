@@ -365,13 +365,20 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	vf_call_end(&call);
 }
 
-/* No other thread is called for what takes a moment. */
-static void begin_read(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, const struct vf_handle *handle)
+/* Returns with the lock of a handle that has one. No other thread is called for a word of a conversation; a question that takes longer than a
+ * moment calls them itself (vf_question.lengthy). */
+static void begin_read(struct vf_call *call, fuse_req_t req, fuse_ino_t ino, struct vf_handle *handle)
 {
-	if (handle->ready || handle->brief)
-		vf_removals_settle(fuse_req_userdata(req), begin_short(call, req, ino, "read")->site, true);
-	else
-		begin(call, req, ino, "read");
+	struct vf_face *face = fuse_req_userdata(req);
+
+	if (handle->lingers && !vf_removals_wait(face, vf_node_of(face, ino)->site, true) && pthread_mutex_trylock(&handle->lock) == 0) {
+		begin_short(call, req, ino, "read");
+		return;
+	}
+	begin(call, req, ino, "read");
+	/* Renderings do not change: their readers need not wait for one another. */
+	if (handle->ops->write)
+		pthread_mutex_lock(&handle->lock);
 }
 
 /* The reply is sent from what the handle holds, under its lock; once it is sent, the kernel may release the handle. */
@@ -381,9 +388,6 @@ static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, st
 
 	begin_read(&call, req, ino, handle);
 	handle->users++;
-	/* Renderings do not change: their readers need not wait for one another. */
-	if (handle->ops->write)
-		pthread_mutex_lock(&handle->lock);
 	handle->ops->read(&call, handle, size, (uint64_t)off);
 	if (handle->ops->write)
 		pthread_mutex_unlock(&handle->lock);
@@ -446,19 +450,19 @@ static bool goes_ahead(struct vf_face *face, const struct vf_handle *handle)
 	return vf_is_alone(face) && vf_loop_attends();
 }
 
-/* Replies with the lock of the handle, which the kernel may release from then on. */
+/* Gives up the lock of the handle, which the kernel may release once it has the reply. */
 static void reply_and_go_ahead(struct vf_call *call, struct vf_handle *handle, size_t size)
 {
-	bool ahead = goes_ahead(call->face, handle);
-
-	if (ahead)
+	if (!goes_ahead(call->face, handle)) {
+		pthread_mutex_unlock(&handle->lock);
+		fuse_reply_write(call->req, size);
+	} else {
 		handle->users++;
-	fuse_reply_write(call->req, size);
-	if (ahead)
+		fuse_reply_write(call->req, size);
 		handle->ops->ahead(call, handle);
-	pthread_mutex_unlock(&handle->lock);
-	if (ahead)
+		pthread_mutex_unlock(&handle->lock);
 		release(call, handle);
+	}
 	vf_call_end(call);
 }
 

@@ -117,12 +117,26 @@ static void *run(void *arg)
 	return NULL;
 }
 
+/* NULL, or what is not below an index: all of them. */
+static bool are_all(const struct vf_site *site)
+{
+	return !site || !site->index;
+}
+
+bool vf_removals_wait(struct vf_face *face, struct vf_site *site, bool ends_row)
+{
+	struct vf_removals *r = face->removals;
+	bool all = are_all(site);
+
+	return (r->site && (all || r->site == site)) || (ends_row && r->row && (all || r->row == site));
+}
+
 void vf_removals_settle(struct vf_face *face, struct vf_site *site, bool ends_row)
 {
 	struct vf_removals *r = face->removals;
-	bool all = !site || !site->index;
+	bool all = are_all(site);
 
-	if (!(r->site && (all || r->site == site)) && !(ends_row && r->row && (all || r->row == site)))
+	if (!vf_removals_wait(face, site, ends_row))
 		return;
 	pthread_mutex_lock(&r->lock);
 	if (all || r->site == site)

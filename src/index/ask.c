@@ -22,6 +22,15 @@ static int64_t now_ns(const struct vf_ask *ask)
 	return ask->question->explain ? vf_clock_mono_ns() : 0;
 }
 
+/* What a question may take before others need not wait for it. */
+#define MOMENT_NS 200000.0
+
+static void tell_lengthy(const struct vf_question *question)
+{
+	if (question->lengthy)
+		question->lengthy(question->lengthy_ctx);
+}
+
 /* ---- the snapshot ---- */
 
 int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config,
@@ -176,6 +185,7 @@ static void plan(struct vf_ask *ask, struct vf_graph *graph)
 	if (graph)
 		vf_graph_counts(graph, &counts);
 	ask->slots = counts.slots;
+	ask->pending = counts.pending;
 	*facts = (struct vf_plan_facts){
 		.records = counts.pending + counts.linked, .matched = ask->matched, .filtered = !ask->match.all,
 		.exact = q->exact,
@@ -193,6 +203,15 @@ static void plan(struct vf_ask *ask, struct vf_graph *graph)
 		ask->plan.candidates++;
 }
 
+/* As planned, and what is not linked yet is compared with beside the graph. */
+static bool is_lengthy(const struct vf_ask *ask)
+{
+	const struct vf_plan *plan = &ask->plan;
+	double pending_ns = ask->pending ? plan->codes_ns * (double)ask->pending / (double)ask->facts.records : 0;
+
+	return (plan->way == VF_WAY_GRAPH ? plan->graph_ns + pending_ns : plan->codes_ns) > MOMENT_NS;
+}
+
 static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err)
 {
 	struct searching s = { .ask = ask, .probes = probes };
@@ -202,6 +221,8 @@ static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct 
 	if (rc)
 		return rc;
 	plan(ask, s.graph);
+	if (is_lengthy(ask))
+		tell_lengthy(ask->question);
 	if (ask->plan.candidates && s.graph)
 		rc = vf_spread(vf_spread_width(n), n, search_one, &s, err);
 	vf_graph_release(ask->index);
@@ -358,6 +379,8 @@ static void drop_answers(struct vf_probe *probes, size_t n)
 static int load_graph(struct vf_ask *ask, struct vf_err *err)
 {
 	struct vf_graph *graph;
+	if (!vf_graph_is_loaded(ask->index))
+		tell_lengthy(ask->question);
 	int rc = vf_graph_hold(ask->index, &graph, err);
 
 	if (!rc)
@@ -465,6 +488,7 @@ int vf_ask_run(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_
 		if (rc || verdict == ANSWERED)
 			return rc;
 		ask->trace.retries++;
+		tell_lengthy(ask->question);
 		if (verdict == WIDER) {
 			vf_plan_widen(&ask->facts, &ask->plan);
 			ask->plan_kept = true;
@@ -528,6 +552,8 @@ int vf_index_ask(struct vf_index *index, const struct vf_question *question, str
 	struct vf_ask ask;
 	int rc = vf_ask_init(&ask, index, question, &settings->config, err);
 
+	if (!vf_question_is_plain(question))
+		tell_lengthy(question);
 	if (!rc)
 		rc = question->vectors || question->key.len ? answer_vectors(&ask, answer, err)
 		                                            : vf_ask_select(&ask, answer, err);

@@ -182,6 +182,7 @@ struct vf_ask {
 	struct vf_span next;       /* of a listing that is cut off: its last key, lent by txn */
 	/* the way */
 	uint32_t slots;            /* of the graph */
+	uint64_t pending;          /* in it */
 	struct vf_plan_facts facts;
 	struct vf_plan plan;
 	bool plan_kept;            /* of an attempt before, widened */

@@ -3,6 +3,7 @@
  * time, several at one index when the others rest. They run at a lower priority than who asks and writes. They begin with the first
  * work: what the process gives up before then holds for them too. */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -115,7 +116,7 @@ static void *run(void *ctx)
 /* ---- from outside ---- */
 
 /* The lock is held. Without a single one there is no linking until it is tried again, and answers all the same. */
-static void start(struct vf_linkers *linkers)
+static void start_all(struct vf_linkers *linkers)
 {
 	while (linkers->nthreads < linkers->wanted) {
 		int code = pthread_create(&linkers->threads[linkers->nthreads], NULL, run, linkers);
@@ -125,6 +126,19 @@ static void start(struct vf_linkers *linkers)
 		}
 		linkers->nthreads++;
 	}
+}
+
+/* Signals are for the thread that waits for them. */
+static void start(struct vf_linkers *linkers)
+{
+	sigset_t all, before;
+
+	if (linkers->nthreads == linkers->wanted)
+		return;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	start_all(linkers);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void vf_linkers_wake(struct vf_linkers *linkers, struct vf_index *index)

@@ -352,6 +352,14 @@ int vf_graph_hold(struct vf_index *index, struct vf_graph **out, struct vf_err *
 	}
 }
 
+bool vf_graph_is_loaded(struct vf_index *index)
+{
+	pthread_rwlock_rdlock(&index->graph_lock);
+	bool loaded = index->graph != NULL;
+	pthread_rwlock_unlock(&index->graph_lock);
+	return loaded;
+}
+
 void vf_graph_release(struct vf_index *index)
 {
 	pthread_rwlock_unlock(&index->graph_lock);
