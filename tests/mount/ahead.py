@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """What is done before it is asked for: the answer of a lone client, made between its write and its read, and processors that are kept awake."""
 import struct
+import threading
+from os.path import join
 
 from harness import *
 
@@ -45,6 +47,40 @@ for i in range(ROUNDS):
     m.write("vectors/k7.msgpack", packed("k7", [1.0] * DIM, mark=i))
     replaced.append(hear() == ["k7"])
 check("what is replaced there is what it is now", all(replaced), replaced.count(False))
+
+# A long question after many short ones: others are served meanwhile. (Half of its time is for slow machines.)
+os.mkdir(join(m.path, "b", "large"))
+large = join(m.path, "b", "large")
+with open(join(large, "config"), "w") as f:
+    f.write("dimension = 4\n")
+with open(join(large, "insert"), "wb", buffering=0) as f:
+    f.write(b"".join(packed("k%d" % i, row.tolist()) for i, row in enumerate(rng.standard_normal((4000, 4)))))
+long_question = msgpack.packb({"queryVectors": rng.standard_normal((400, 4)).tolist(), "topK": 4000, "exact": True})
+long_fd = os.open(join(large, "query"), os.O_RDWR)
+for i in range(40):
+    os.write(long_fd, msgpack.packb({"queryVector": [1.0, 2.0, 3.0, 4.0], "topK": 1}))
+    os.read(long_fd, 1 << 16)
+done, worst = threading.Event(), []
+
+
+def look():
+    while not done.is_set():
+        begun = time.monotonic()
+        os.listdir(join(m.path, "b"))
+        os.stat(m.at("vectors", "k7.msgpack"))
+        worst.append(time.monotonic() - begun)
+
+
+looking = threading.Thread(target=look)
+looking.start()
+begun = time.monotonic()
+os.write(long_fd, long_question)
+os.read(long_fd, 1 << 16)
+took = time.monotonic() - begun
+done.set()
+looking.join()
+check("while a long question is answered others are served", max(worst) < took / 2, max(worst), took, len(worst))
+os.close(long_fd)
 
 # Two questions one after the other without an answer read between: one question of many bytes, or a failure; and never the answer of the first.
 say(far(3))
