@@ -14,9 +14,12 @@
  *   1  dist/            the metrics and their kernels, one file an instruction set
  *   0  base/            errors, spans, arenas, spools, names, values, clocks, the log
  */
+#include <fcntl.h>
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/cmd.h"
 
@@ -34,7 +37,7 @@ static const char help[] =
 	"  -f        stay in the foreground\n"
 	"  -d        debug: every request on stderr (implies -f)\n"
 	"  -s        one thread\n"
-	"  -o LIST   ro, allow_other, xattr, sandbox=no, fsname=NAME, nosuid, nodev, noexec, noatime, ...\n"
+	"  -o LIST   ro, allow_other, xattr, awake=no, sandbox=no, fsname=NAME, nosuid, nodev, noexec, noatime, ...\n"
 	"\n"
 	"man vecfs(1) has the commands, man vecfs(5) the files.\n";
 
@@ -62,8 +65,23 @@ static void keep_large_blocks_apart(void)
 #endif
 }
 
+/* Who was started with one of them closed would get a file of the store there, and lose it when the daemon goes to the background. */
+static bool have_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (!have_standard_descriptors())
+		return VF_EXIT_FAILED;
 	keep_large_blocks_apart();
 	if (argc < 2)
 		return vf_cmd_usage("vecfs STORE MOUNTPOINT [-o OPTIONS], or vecfs --help");

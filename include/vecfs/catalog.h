@@ -15,6 +15,8 @@
 
 struct vf_catalog;
 
+#define VF_STORE_FORMAT 2u
+
 struct vf_catalog_options {
 	bool read_only, create;
 	unsigned linker_threads;

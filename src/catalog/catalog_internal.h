@@ -26,7 +26,6 @@
 #include "vecfs/limits.h"
 #include "vecfs/store.h"
 
-#define STORE_FORMAT       2u
 #define DIR_ID_MAX         VF_DIRECTORIES_MAX
 #define CONTROL_DIR        ".vecfs"
 #define BALLAST_FILE       "ballast"

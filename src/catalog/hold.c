@@ -229,6 +229,7 @@ bool vf_hold_detach(struct vf_catalog *catalog, struct vf_dir *dir, const char *
 	struct vf_opened *o = dir->opened;
 	dir->opened = NULL;
 	if (o && o->holders) {
+		vf_index_removed(o->index);
 		o->dir = NULL;
 		snprintf(o->trash, sizeof o->trash, "%s", trash);
 		nobody = false;

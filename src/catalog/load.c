@@ -71,7 +71,7 @@ static void tell(const struct loading *loading, const struct vf_dir *parent, con
 /* Those of the first format get their sum, unless the disk is full: then another time. */
 static int read_attr(struct loading *loading, int fd, const char *name, struct vf_dir_attr *out, struct vf_err *err)
 {
-	bool old = loading->catalog->format < STORE_FORMAT;
+	bool old = loading->catalog->format < VF_STORE_FORMAT;
 	int rc = vf_attr_read(fd, name, !old, out, err);
 
 	if (rc == 0 && old && !loading->catalog->read_only)

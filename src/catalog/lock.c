@@ -176,7 +176,7 @@ static int check_blank(const struct vf_catalog *catalog, struct vf_err *err)
 static int write_format(struct vf_catalog *catalog, struct vf_err *err)
 {
 	char text[32];
-	int len = snprintf(text, sizeof text, "vecfs %u\n", STORE_FORMAT);
+	int len = snprintf(text, sizeof text, "vecfs %u\n", VF_STORE_FORMAT);
 
 	return vf_disk_write(catalog->control_fd, FORMAT_FILE, vf_span(text, (size_t)len), err);
 }
@@ -190,19 +190,19 @@ static int check_format(struct vf_catalog *catalog, const char *text, struct vf_
 	unsigned long version = strtoul(text + 6, &end, 10);
 	if (end == text + 6 || *end != '\n' || version == 0)
 		return vf_fail(err, EIO, "store %s is damaged: " CONTROL_DIR "/" FORMAT_FILE " has no number", catalog->path);
-	if (version > STORE_FORMAT)
+	if (version > VF_STORE_FORMAT)
 		return vf_fail(err, EINVAL, "store %s was written by a newer vecfs (format %lu; this one knows formats up to %u)",
-		               catalog->path, version, STORE_FORMAT);
+		               catalog->path, version, VF_STORE_FORMAT);
 	catalog->format = (unsigned)version;
 	return 0;
 }
 
 int vf_format_renew(struct vf_catalog *catalog, struct vf_err *err)
 {
-	int rc = catalog->format < STORE_FORMAT ? write_format(catalog, err) : 0;
+	int rc = catalog->format < VF_STORE_FORMAT ? write_format(catalog, err) : 0;
 
 	if (rc == 0)
-		catalog->format = STORE_FORMAT;
+		catalog->format = VF_STORE_FORMAT;
 	return rc;
 }
 

@@ -127,7 +127,7 @@ static int render_metrics(struct vf_call *call, struct vf_site *site, struct vf_
 static int render_version(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out)
 {
 	(void)site, (void)name;
-	return vf_buf_printf(&out->buf, &call->err, "vecfs %s\nformat %u\n", PACKAGE_VERSION, VF_FORMAT_VERSION);
+	return vf_buf_printf(&out->buf, &call->err, "vecfs %s\nformat %u\n", PACKAGE_VERSION, VF_STORE_FORMAT);
 }
 
 static int render_export(struct vf_call *call, struct vf_site *site, enum vf_export what, struct vf_spool *out)

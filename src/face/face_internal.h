@@ -396,6 +396,8 @@ struct vf_scratch {
 	enum vf_row_id dir;
 	struct vf_budget *budget;
 	atomic_bool listed;
+	unsigned opens;              /* handles; this and emptied: under the lock */
+	bool emptied;                /* it has no name any more and nobody has it open: bytes and charge are gone */
 	uid_t owner;                 /* who is charged */
 	uid_t uid; gid_t gid; mode_t mode;
 	int64_t mtime_ns, ctime_ns;

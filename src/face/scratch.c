@@ -27,14 +27,41 @@ int vf_scratches_new(struct vf_scratches **out, struct vf_err *err)
 	return 0;
 }
 
+/* The lock is held, or nobody else knows it. */
+static void empty(struct vf_scratch *scratch)
+{
+	if (scratch->emptied)
+		return;
+	vf_pages_free(&scratch->pages);
+	vf_budget_give(scratch->budget, scratch->owner, FILE_COST);
+	scratch->emptied = true;
+}
+
 void vf_scratch_put(struct vf_scratch *scratch)
 {
 	if (atomic_fetch_sub(&scratch->users, 1) != 1)
 		return;
-	vf_pages_free(&scratch->pages);
-	vf_budget_give(scratch->budget, scratch->owner, FILE_COST);
+	empty(scratch);
 	pthread_mutex_destroy(&scratch->lock);
 	free(scratch);
+}
+
+/* Without a name it lives for those who have it open. The kernel may remember its node for long after a rename; that costs nobody anything. */
+static void empty_if_left(struct vf_scratch *scratch)
+{
+	pthread_mutex_lock(&scratch->lock);
+	if (!scratch->listed && scratch->opens == 0)
+		empty(scratch);
+	pthread_mutex_unlock(&scratch->lock);
+}
+
+/* What was taken out; NULL: nothing. */
+static void leave(struct vf_scratch *scratch)
+{
+	if (!scratch)
+		return;
+	empty_if_left(scratch);
+	vf_scratch_put(scratch);
 }
 
 enum vf_row_id vf_scratch_where(struct vf_face *face, const struct vf_scratch *scratch, char name[256])
@@ -71,14 +98,17 @@ static struct vf_scratch **find(struct vf_scratches *all, const struct vf_node *
 	return at;
 }
 
-static void take_out(struct vf_scratch **at)
+/* To be left when the lock is given back. */
+static struct vf_scratch *take_out(struct vf_scratch **at)
 {
 	struct vf_scratch *scratch = *at;
 
+	if (!scratch)
+		return NULL;
 	*at = scratch->next;
 	scratch->next = NULL;
 	scratch->listed = false;
-	vf_scratch_put(scratch);
+	return scratch;
 }
 
 static struct vf_scratch *make(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode)
@@ -193,17 +223,17 @@ int vf_scratch_unlink(struct vf_call *call, struct vf_node *dir, const char *nam
 	struct vf_scratches *all = call->face->scratches;
 
 	pthread_mutex_lock(&all->lock);
-	struct vf_scratch **at = find(all, dir, name);
-	bool found = *at != NULL;
-	if (found)
-		take_out(at);
+	struct vf_scratch *scratch = take_out(find(all, dir, name));
 	pthread_mutex_unlock(&all->lock);
-	return found ? 0 : -ENOENT;
+	int rc = scratch ? 0 : -ENOENT;
+	leave(scratch);
+	return rc;
 }
 
 int vf_scratch_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, struct vf_node *to_dir, const char *to, bool replace)
 {
 	struct vf_scratches *all = call->face->scratches;
+	struct vf_scratch *replaced = NULL;
 	int rc = 0;
 
 	pthread_mutex_lock(&all->lock);
@@ -213,12 +243,12 @@ int vf_scratch_rename(struct vf_call *call, struct vf_node *from_dir, const char
 	else if (*there && !replace)
 		rc = -EEXIST;
 	if (rc == 0 && *there != scratch) {
-		if (*there)
-			take_out(there);
+		replaced = take_out(there);
 		scratch->dir = vf_row_id(to_dir->row);
 		snprintf(scratch->name, sizeof scratch->name, "%s", to);
 	}
 	pthread_mutex_unlock(&all->lock);
+	leave(replaced);
 	return rc;
 }
 
@@ -236,9 +266,9 @@ int vf_scratch_keep(struct vf_call *call, struct vf_node *dir, const char *name,
 		scratch->mtime_ns = mtime_ns;
 		scratch->mtime_set = true;
 	}
-	if (scratch && rc)
-		take_out(find(all, dir, name));
+	struct vf_scratch *failed = scratch && rc ? take_out(find(all, dir, name)) : NULL;
 	pthread_mutex_unlock(&all->lock);
+	leave(failed);
 	return rc;
 }
 
@@ -282,14 +312,23 @@ void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site)
 {
 	struct vf_scratches *all = face->scratches;
 
+	struct vf_scratch *gone = NULL;
+
 	pthread_mutex_lock(&all->lock);
 	for (struct vf_scratch **at = &all->first; *at;) {
-		if ((*at)->site_id == site->id)
-			take_out(at);
-		else
+		if ((*at)->site_id != site->id) {
 			at = &(*at)->next;
+			continue;
+		}
+		struct vf_scratch *one = take_out(at);
+		one->next = gone;
+		gone = one;
 	}
 	pthread_mutex_unlock(&all->lock);
+	for (struct vf_scratch *next; gone; gone = next) {
+		next = gone->next;
+		leave(gone);
+	}
 }
 
 /* ---- open ---- */
@@ -333,7 +372,7 @@ static void read_scratch(struct vf_call *call, struct vf_handle *handle, size_t 
 static int cut(struct vf_call *call, struct vf_scratch *scratch, uint64_t size)
 {
 	pthread_mutex_lock(&scratch->lock);
-	int rc = vf_pages_cut(&scratch->pages, size, &call->err);
+	int rc = scratch->emptied ? -ESTALE : vf_pages_cut(&scratch->pages, size, &call->err);
 	if (rc == 0)
 		touch_now(scratch);
 	pthread_mutex_unlock(&scratch->lock);
@@ -356,8 +395,26 @@ static int flush_scratch(struct vf_call *call, struct vf_handle *handle)
 	return 0;
 }
 
+static bool hold_open(struct vf_scratch *scratch)
+{
+	pthread_mutex_lock(&scratch->lock);
+	bool there = !scratch->emptied;
+	scratch->opens += there;
+	pthread_mutex_unlock(&scratch->lock);
+	return there;
+}
+
+static void close_scratch(struct vf_scratch *scratch)
+{
+	pthread_mutex_lock(&scratch->lock);
+	scratch->opens--;
+	pthread_mutex_unlock(&scratch->lock);
+	empty_if_left(scratch);
+}
+
 static void release_scratch(struct vf_call *call, struct vf_handle *handle)
 {
+	close_scratch(handle->node->scratch);
 	vf_handle_free(call, handle);
 }
 
@@ -367,17 +424,23 @@ static const struct vf_handle_ops scratch_ops = {
 
 static int open_scratch(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
 {
-	int rc = vf_handle_new(call, node, flags, sizeof **out, &scratch_ops, out);
+	struct vf_scratch *scratch = node->scratch;
 
+	/* Its name went since it was looked up. */
+	if (!hold_open(scratch))
+		return -ESTALE;
+	int rc = vf_handle_new(call, node, flags, sizeof **out, &scratch_ops, out);
+	if (rc == 0) {
+		(*out)->direct = (*out)->noflush = true;
+		if ((flags & O_TRUNC) && vf_flags_write(flags))
+			rc = cut(call, scratch, 0);
+		if (rc == 0)
+			rc = vf_handle_join(call, *out);
+		if (rc)
+			vf_handle_free(call, *out);
+	}
 	if (rc)
-		return rc;
-	(*out)->direct = (*out)->noflush = true;
-	if ((flags & O_TRUNC) && vf_flags_write(flags))
-		rc = cut(call, node->scratch, 0);
-	if (rc == 0)
-		rc = vf_handle_join(call, *out);
-	if (rc)
-		vf_handle_free(call, *out);
+		close_scratch(scratch);
 	return rc;
 }
 

@@ -23,7 +23,8 @@ struct whole {
 	bool loaded, dirty;
 	bool emptied;                  /* truncated at open and not written since: taken at the end, since a shell's first close says nothing */
 	uint64_t base, lowest;         /* bytes that were there; the lowest offset written since */
-	struct vf_err failed;          /* told once; code 0: not */
+	bool spoiled;                  /* a write has failed: what is there is not what was meant */
+	struct vf_err failed;          /* code 0: not */
 };
 
 static int load(struct vf_call *call, struct whole *w)
@@ -49,8 +50,17 @@ static void changed(struct vf_call *call, struct whole *w, uint64_t offset)
 		w->lowest = offset;
 	w->dirty = true;
 	w->emptied = false;
-	w->failed.code = 0;
+	if (!w->spoiled)
+		w->failed.code = 0;
 	vf_node_staged(call->face, w->handle.node, w->stage.bytes.len, true);
+}
+
+/* Until it is cut to nothing, or for good: nothing of it is taken, and fsync and close say so. */
+static void spoil(struct vf_call *call, struct whole *w)
+{
+	w->spoiled = true;
+	w->failed = call->err;
+	w->emptied = false;
 }
 
 static int write_whole(struct vf_call *call, struct vf_handle *handle, struct vf_span data, uint64_t offset)
@@ -63,7 +73,9 @@ static int write_whole(struct vf_call *call, struct vf_handle *handle, struct vf
 	if (handle->flags & O_APPEND)
 		offset = w->stage.bytes.len;
 	rc = vf_stage_write(&w->stage, data, offset, &call->err);
-	if (rc == 0)
+	if (rc)
+		spoil(call, w);
+	else
 		changed(call, w, offset);
 	return rc;
 }
@@ -75,6 +87,7 @@ static int truncate_whole(struct vf_call *call, struct vf_handle *handle, uint64
 
 	if (size == 0) {
 		w->loaded = true;
+		w->spoiled = false;
 		w->base = 0;
 	} else {
 		rc = load(call, w);

@@ -151,8 +151,10 @@ static void change_done(void *ctx, bool ok)
 int vf_change_commit(struct vf_index *index, const struct vf_change_kind *kind, struct vf_err *err)
 {
 	struct writing w = { .change = { .index = index }, .kind = kind };
-	int rc;
+	int rc = vf_index_check_there(index, err);
 
+	if (rc)
+		return rc;
 	do {
 		struct vf_job job = { .write = write_change, .done = change_done, .ctx = &w, .frees = kind->frees };
 		rc = vf_index_commit(index, &job, err);

@@ -75,6 +75,7 @@ struct vf_index {
 	bool in_ring;
 	bool forgotten;
 	_Atomic bool closing;              /* long work in the background stops early */
+	_Atomic bool removed;              /* its directory is gone */
 	unsigned workers;
 	uint64_t wakes;
 	int64_t due_ns;                    /* monotonic; INT64_MAX: no work */
@@ -227,6 +228,9 @@ int vf_effort_measure(struct vf_index *index, struct vf_err *err);
 /* ---- compact.c ---- */
 /* Puts a whole and synced file in place of another in the directory `dir`, durably. */
 int vf_data_swap(const char *from, const char *to, const char *dir, struct vf_err *err);
+
+/* ---- index.c ---- */
+int vf_index_check_there(struct vf_index *index, struct vf_err *err);
 
 /* ---- commit.c ---- */
 /* Runs a job in the writer's turn. */

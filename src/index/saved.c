@@ -175,7 +175,8 @@ static int commit(struct vf_index *index, int (*write)(void *ctx, struct vf_txn 
 
 	w->index = index;
 	w->write = write;
-	return vf_index_commit(index, &job, err);
+	int rc = vf_index_check_there(index, err);
+	return rc ? rc : vf_index_commit(index, &job, err);
 }
 
 static int check_name(const char *name, struct vf_err *err)

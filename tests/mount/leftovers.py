@@ -1,0 +1,105 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""What stays behind when a name goes: temporary files that became records, descriptors of an index that was removed, a write that failed in the
+middle, and a daemon that was started without standard descriptors."""
+from os.path import join
+
+from harness import *
+
+m = Mount(dimension=3)
+
+
+def uncommitted():
+    with open(join(m.path, ".vecfs", "metrics")) as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("vecfs_uncommitted_bytes "))
+
+
+def eventually(wanted):
+    """close(2) returns before the kernel tells of it."""
+    for _ in range(100):
+        if uncommitted() == wanted:
+            break
+        time.sleep(0.05)
+    return uncommitted()
+
+
+# temporary files
+for i in range(300):
+    m.write("vectors/.t.tmp", json.dumps({"data": [1, 2, i]}))
+    os.rename(m.at("vectors", ".t.tmp"), m.at("vectors", "r%d.json" % i))
+equal("300 records by way of a temporary file bind no memory", eventually(0), 0)
+equal("and are there", len(os.listdir(m.at("vectors"))), 300)
+for how, end in ("renamed", lambda a: os.rename(a, m.at("vectors", "open.json"))), ("unlinked", os.unlink):
+    with open(m.at("vectors", ".open.tmp"), "w+") as f:
+        f.write('{"data": [1, 2, 3]}')
+        f.flush()
+        end(m.at("vectors", ".open.tmp"))
+        f.seek(0)
+        equal("an open temporary file that was %s is read on" % how, f.read(), '{"data": [1, 2, 3]}')
+        f.write(" ")
+        f.flush()
+        equal("and written on", os.fstat(f.fileno()).st_size, 20)
+        check("and bound while it is open", uncommitted() > 0)
+    equal("and not after it is closed", eventually(0), 0)
+
+# a write of a saved question that fails in the middle
+m.write("queries/q.json", '{"topK": 1}')
+fd = os.open(m.at("queries/q.json"), os.O_WRONLY | os.O_TRUNC)
+with_error = 0
+for _ in range(5):
+    try:
+        os.write(fd, b" " * (1 << 20))
+    except OSError as e:
+        with_error = e.errno
+equal("more than 4 MiB are too much for a saved question", with_error, errno.EFBIG)
+fails("and fsync says so again", errno.EFBIG, os.fsync, fd)
+fails("and close too", errno.EFBIG, os.close, fd)
+equal("and the old one stays", m.read("queries/q.json"), b'{"topK": 1}')
+fd = os.open(m.at("queries/q.json"), os.O_WRONLY)
+fails("a gap beyond the limit is too much", errno.EFBIG, os.pwrite, fd, b"x", 5 << 20)
+os.ftruncate(fd, 0)
+os.pwrite(fd, b'{"topK": 2}', 0)
+os.close(fd)
+equal("cut to nothing it begins anew", m.read("queries/q.json"), b'{"topK": 2}')
+
+# descriptors of an index that was removed
+other = join(m.path, "b", "gone")
+os.mkdir(other)
+with open(join(other, "config"), "w") as f:
+    f.write("dimension = 3\n")
+record = json.dumps({"key": "k", "data": [1, 2, 3]}).encode()
+kept = {name: os.open(join(other, name), os.O_RDWR) for name in ("insert", "update", "delete")}
+half = os.open(join(other, "vectors", "half.json"), os.O_WRONLY | os.O_CREAT)
+question = os.open(join(other, "query"), os.O_RDWR)
+os.write(kept["insert"], record)
+equal("a record is inserted", json.loads(os.read(kept["insert"], 1 << 16))["inserted"], 1)
+os.write(half, b'{"data": ')
+os.write(kept["insert"], record)
+shutil.rmtree(other)
+os.mkdir(other)
+fails("what was written to insert before the index was removed is not taken", errno.ENOENT, os.read, kept["insert"], 1 << 16)
+os.write(kept["insert"], record)
+fails("nor what is written after", errno.ENOENT, os.read, kept["insert"], 1 << 16)
+os.write(kept["delete"], b'{"keys": ["k"]}')
+fails("nor a deletion", errno.ENOENT, os.read, kept["delete"], 1 << 16)
+os.write(half, b"[1, 2, 3]}")
+fails("nor a record that was begun", errno.ENOENT, os.close, half)
+os.write(question, b'{"queryVector": [1, 2, 3]}')
+equal("a question is answered, with what was there last", json.loads(os.read(question, 1 << 16))["vectors"], [])
+for fd in (*kept.values(), question):
+    os.close(fd)
+equal("the new index of that name has nothing of it", os.listdir(join(other, "vectors")), [])
+equal("it ends well", m.stop(), 0)
+
+# standard descriptors
+for closed in "<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-":
+    p = subprocess.run(["bash", "-c", 'timeout 60 "$0" "$1" "$2" ' + closed, VECFS, m.store, m.path])
+    made = False
+    if p.returncode == 0:
+        os.mkdir(join(m.path, "c"))
+        os.rename(join(m.path, "c"), join(m.path, "d"))
+        made = sorted(os.listdir(m.path)) == ["b", "d"]
+        os.rmdir(join(m.path, "d"))
+        subprocess.run(["fusermount3", "-u", m.path], check=True)
+    check("it is mounted, and whole, when it is started with %s" % closed, made, p.returncode)
+finish()
