@@ -29,6 +29,9 @@ struct vf_question {
 	/* Not asked, but of whoever asks: told, perhaps more than once, before anything that takes longer than a moment; NULL: nobody. */
 	void (*lengthy)(void *ctx);
 	void *lengthy_ctx;
+	/* The same: asked now and then whether anybody still wants the answer; true: the asking ends with EINTR and without words. NULL: it is wanted. */
+	bool (*stopped)(void *ctx);
+	void *stopped_ctx;
 };
 
 /* One vector or one key and few neighbours: what a graph answers in a moment. */

@@ -122,6 +122,11 @@ static void call_others(void *face)
 	vf_loop_share(face);
 }
 
+static bool is_interrupted(void *req)
+{
+	return fuse_req_interrupted(req);
+}
+
 static int answer(struct vf_call *call, struct vf_conversation *c)
 {
 	struct asker *a = asker_of(c);
@@ -130,6 +135,9 @@ static int answer(struct vf_call *call, struct vf_conversation *c)
 		return vf_fail(&call->err, EINVAL, "the question is empty");
 	a->question.lengthy = call_others;
 	a->question.lengthy_ctx = call->face;
+	/* What is made ahead nobody waits for yet. */
+	a->question.stopped = call->req ? is_interrupted : NULL;
+	a->question.stopped_ctx = call->req;
 	return vf_index_ask(c->handle.index, &a->question, &c->reply, &call->err);
 }
 

@@ -156,7 +156,9 @@ static void read_reply(struct vf_call *call, struct vf_handle *handle, size_t si
 		c->failed.code = 0;
 	} else if (c->pending) {
 		rc = reply_now(call, c);
-		forget_request(call, c);
+		/* A signal has ended it: it can be read again. */
+		if (rc != -EINTR)
+			forget_request(call, c);
 		c->replied = rc == 0;
 		c->begin = offset == 0 ? 0 : c->end;
 	}

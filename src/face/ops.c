@@ -459,6 +459,7 @@ static void reply_and_go_ahead(struct vf_call *call, struct vf_handle *handle, s
 	} else {
 		handle->users++;
 		fuse_reply_write(call->req, size);
+		call->req = NULL;
 		handle->ops->ahead(call, handle);
 		pthread_mutex_unlock(&handle->lock);
 		release(call, handle);

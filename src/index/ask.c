@@ -31,6 +31,11 @@ static void tell_lengthy(const struct vf_question *question)
 		question->lengthy(question->lengthy_ctx);
 }
 
+bool vf_ask_is_stopped(const struct vf_ask *ask)
+{
+	return ask->question->stopped && ask->question->stopped(ask->question->stopped_ctx);
+}
+
 /* ---- the snapshot ---- */
 
 int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config,
@@ -535,6 +540,10 @@ static int answer_vectors(struct vf_ask *ask, struct vf_spool *spool, struct vf_
 
 	for (size_t first = 0; first < total && !rc; first += n) {
 		n = round_size(ask, total - first);
+		if (first > 0 && vf_ask_is_stopped(ask)) {
+			rc = -EINTR;
+			break;
+		}
 		for (size_t i = 0; i < n; i++)
 			probes[i].vector = q->vectors ? q->vectors + (first + i) * q->dim : NULL;
 		rc = answer_round(ask, probes, n, &answer, spool, err);

@@ -197,6 +197,8 @@ int vf_ask_snapshot(struct vf_ask *ask, struct vf_err *err);
 int vf_ask_run(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err);
 void vf_probe_free(struct vf_probe *probe);
 
+bool vf_ask_is_stopped(const struct vf_ask *ask);
+
 /* A transaction is for one thread: workers get their own of the same snapshot, as many as can be had, the ask's own being the first. */
 int vf_ask_twins(struct vf_ask *ask, struct vf_txn *twins[VF_SPREAD_MAX], unsigned *width, struct vf_err *err);
 void vf_ask_end_twins(struct vf_txn *twins[VF_SPREAD_MAX], unsigned width);

@@ -118,6 +118,8 @@ static int pass_over_slice(void *ctx, size_t i, unsigned worker, struct vf_err *
 
 	if (from >= end)
 		return 0;
+	if (vf_ask_is_stopped(s->ask))
+		return -EINTR;
 	return s->serials ? pass_over_some(&s->passes[worker], s->serials + from, end - from, dim, err) :
 	                    pass_over_all(&s->passes[worker], from, end, dim * sizeof(float), err);
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What stays behind when a name goes: temporary files that became records, descriptors of an index that was removed, a write that failed in the
 middle, and a daemon that was started without standard descriptors."""
+import signal
 from os.path import join
 
 from harness import *
@@ -89,6 +90,48 @@ equal("a question is answered, with what was there last", json.loads(os.read(que
 for fd in (*kept.values(), question):
     os.close(fd)
 equal("the new index of that name has nothing of it", os.listdir(join(other, "vectors")), [])
+
+# a question whose client is gone, or has had a signal
+rng = numpy.random.default_rng(1)
+large = join(m.path, "b", "large")
+os.mkdir(large)
+with open(join(large, "config"), "w") as f:
+    f.write("dimension = 64\n")
+with open(join(large, "insert"), "wb", buffering=0) as f:
+    f.write(b"".join(packed("k%d" % i, row.tolist()) for i, row in enumerate(rng.standard_normal((4000, 64)))))
+LONG = msgpack.packb({"queryVectors": [row.tobytes() for row in rng.standard_normal((6000, 64)).astype("<f4")], "topK": 200, "exact": True})
+
+
+def ask_long():
+    fd = os.open(join(large, "query"), os.O_RDWR)
+    for at in range(0, len(LONG), 1 << 20):
+        os.write(fd, LONG[at:at + (1 << 20)])
+    return fd
+
+
+fd = ask_long()
+begun = time.monotonic()
+whole = os.read(fd, 1 << 16)
+took = time.monotonic() - begun
+os.close(fd)
+for number in signal.SIGKILL, signal.SIGTERM:
+    child = os.fork()
+    if child == 0:
+        os.read(ask_long(), 1 << 16)
+        os._exit(0)
+    time.sleep(took / 4)
+    begun = time.monotonic()
+    os.kill(child, number)
+    status = os.waitpid(child, 0)[1]
+    check("a client is gone at once when it is sent signal %d while its question of %.1f s is answered" % (number, took),
+          os.WTERMSIG(status) == number and time.monotonic() - begun < took / 2, status, time.monotonic() - begun)
+met = []
+signal.signal(signal.SIGALRM, lambda *_: met.append(1))
+fd = ask_long()
+signal.setitimer(signal.ITIMER_REAL, took / 4)
+equal("who handles the signal reads again, and gets the answer", os.read(fd, 1 << 16), whole)   # Python reads again by itself
+check("after the signal", len(met) == 1)
+os.close(fd)
 equal("it ends well", m.stop(), 0)
 
 # standard descriptors
