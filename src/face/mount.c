@@ -237,12 +237,20 @@ int vf_face_serve(struct vf_face *face, struct vf_err *err)
 	return rc < 0 ? vf_fail(err, -rc, "serving %s has ended: %s", face->mountpoint, strerror(-rc)) : 0;
 }
 
-static void unmount(struct vf_face *face)
+/* Somebody else has unmounted it, and something else may be there by now. After umount -f of a mount in use it is still there, and dead. */
+static bool is_unmounted(const struct vf_face *face)
 {
 	struct pollfd fd = { .fd = fuse_session_fd(face->session) };
+	struct stat st;
 
-	/* An error there: somebody else has unmounted it, and something else may be there by now. */
-	if (face->options.unmount && (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLERR)))
+	if (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLERR))
+		return false;
+	return stat(face->mountpoint, &st) == 0 || (errno != ENOTCONN && errno != ECONNABORTED);
+}
+
+static void unmount(struct vf_face *face)
+{
+	if (face->options.unmount && !is_unmounted(face))
 		face->options.unmount(face->options.unmount_ctx);
 	/* Finds it unmounted then, and frees what libfuse keeps of it. */
 	fuse_session_unmount(face->session);

@@ -17,7 +17,7 @@ LETTERS = "abcd"
 
 def arguments():
     p = argparse.ArgumentParser()
-    p.add_argument("--minutes", type=float, default=0.35)
+    p.add_argument("--minutes", type=float, default=2)
     p.add_argument("--seed", type=int, default=int(os.environ.get("VECFS_SEED", time.time())))
     return p.parse_args()
 

@@ -55,6 +55,15 @@ is "SIGTERM ends it all the same" "$(grep -c " $M " /proc/mounts)" 0
 exec 5<&-
 start
 is "and all is there" "$(ls "$M")" b
+if [ "$(id -u)" -eq 0 ]; then
+	exec 5<"$M/.vecfs/version"
+	fails "umount -f of a mount in use says so" "busy" umount -f "$M"
+	for _ in $(seq 200); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.05; done
+	is "and ends the daemon, which leaves no dead mount behind" "$(grep -c " $M " /proc/mounts)" 0
+	exec 5<&-
+	start
+	is "it is mounted again" "$(ls "$M")" b
+fi
 kill -9 "$daemon"
 for _ in $(seq 200); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.05; done
 fails "a dead mount is told from others, and how it is cleared" "fusermount3 -u $M" "$VECFS" "$S" "$M"
