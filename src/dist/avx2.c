@@ -177,6 +177,7 @@ FOUR(l2sq_u8_four, uint8_t, __m256i, _mm256_setzero_si256(), 16, widen, l2sq_ste
 FOUR(dot_u8_four, uint8_t, __m256i, _mm256_setzero_si256(), 16, widen_signed, dot_step, sum_i32, dot_rest, -)
 FOUR(l2sq_f32_four, float, __m256, _mm256_setzero_ps(), 8, _mm256_loadu_ps, l2sq_f32_step, sum_f32, l2sq_f32_rest, +)
 FOUR(dot_f32_four, float, __m256, _mm256_setzero_ps(), 8, _mm256_loadu_ps, dot_f32_step, sum_f32, dot_f32_rest, -)
+
 AVX2 static void l2sq_mixed_gather(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out)
 {
 	const float *q = query;

@@ -337,6 +337,7 @@ AVX512 static void l2sq_mixed_gather(const void *query, const void *rows, size_t
 VF_GATHER(l2sq_f32_gather, l2sq_f32_four, float, AVX512)
 VF_GATHER(dot_f32_gather, dot_f32_four, float, AVX512)
 VF_GATHER(dot_u8_gather, dot_u8_four, uint8_t, AVX512)
+
 /* The eight lanes of VF_EXACT in one register. */
 AVX512_INLINE __m512d load_lanes(const float *p)
 {

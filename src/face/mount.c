@@ -75,7 +75,7 @@ static int build_options(const struct vf_face *face, struct vf_buf *out, struct 
 {
 	const struct vf_face_options *o = &face->options;
 	/* The kernel pins as many pages of the reader's buffer as one request may fill, before it knows how short the answer is: with a buffer of a
-	 * megabyte half of a question's time. */
+	 * megabyte a third of a question's time. */
 	int rc = vf_buf_printf(out, err, "default_permissions,subtype=vecfs,max_read=%u", VF_READ_BYTES_MAX);
 
 	if (rc == 0 && !names_source(o->kernel_options)) {

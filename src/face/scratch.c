@@ -311,7 +311,6 @@ int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *li
 void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site)
 {
 	struct vf_scratches *all = face->scratches;
-
 	struct vf_scratch *gone = NULL;
 
 	pthread_mutex_lock(&all->lock);

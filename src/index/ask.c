@@ -384,8 +384,10 @@ static void drop_answers(struct vf_probe *probes, size_t n)
 static int load_graph(struct vf_ask *ask, struct vf_err *err)
 {
 	struct vf_graph *graph;
-	if (!vf_graph_is_loaded(ask->index))
-		tell_lengthy(ask->question);
+
+	if (vf_graph_is_loaded(ask->index))
+		return 0;
+	tell_lengthy(ask->question);
 	int rc = vf_graph_hold(ask->index, &graph, err);
 
 	if (!rc)

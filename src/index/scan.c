@@ -6,7 +6,7 @@
 
 #include "ask_internal.h"
 
-/* Numbers compared that are worth a task, and slices a thread, since some are slower. */
+/* Numbers compared that are worth a task, and slices a thread, since some are slower, and between two it is seen whether anybody still waits. */
 #define TASK_NUMBERS  (1u << 18)
 #define SLICES_EACH   8u
 
@@ -186,7 +186,7 @@ static int scan_by(struct scanning *s, unsigned width, struct vf_err *err)
 	struct vf_txn *twins[VF_SPREAD_MAX];
 	int rc = vf_ask_twins(s->ask, twins, &width, err);
 
-	s->slices = width == 1 ? 1 : width * SLICES_EACH;
+	s->slices = width * SLICES_EACH;
 	if (!rc)
 		rc = give_lists(s, width, err);
 	for (unsigned k = 0; k < width; k++)
