@@ -10,6 +10,7 @@ import pickle
 import random
 import sys
 import time
+import traceback
 
 import msgpack
 import numpy
@@ -314,6 +315,8 @@ def in_background(writer, result, steps=None):
             pickle.dump({"model": writer.model, "unsure": writer.unsure, "failures": writer.failures, "changes": writer.changes,
                          "history": getattr(writer, "history", [])}, f)
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 

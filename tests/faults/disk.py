@@ -101,7 +101,7 @@ def full_disk(kind, make_disk):
     m, model = DiskMount(make_disk), {}
     ballast = os.path.join(m.disk, "ballast")
     with open(ballast, "wb") as f:
-        f.write(b"\0" * (4 << 20))
+        f.write(b"\0" * (10 << 20))
     for round in range(3):
         met = fill(m, model, round * 100000)
         equal("%s, round %d: a full disk is ENOSPC to the writer, and nothing else" % (kind, round), met, {errno.ENOSPC})
@@ -114,7 +114,8 @@ def full_disk(kind, make_disk):
         equal("records are deleted from a full disk", [try_unlink(m, model, key) for key in sorted(model)[round::97][:30]], [0] * 30)
         equal("those and no others", records(m), model)
         with open(ballast, "r+b") as f:
-            f.truncate((4 << 20) - ((round + 1) << 20))
+            # More than the checkpoint takes that has waited for space.
+            f.truncate((10 << 20) - (round + 1) * (3 << 20))
         equal("when there is space it works again at once", [try_put(m, model, "space%d" % i, i) for i in range(5)], [0] * 5)
     equal("the daemon lives", m.stop(), 0)
     m.check(kind)
@@ -143,13 +144,13 @@ def read_only_disk(m, model):
 
 
 def tmpfs(disk, _):
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", disk], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=18m", "none", disk], check=True)
 
 
 def loop_ext4(disk, dir):
     image = os.path.join(dir, "image")
     with open(image, "wb") as f:
-        f.truncate(24 << 20)
+        f.truncate(30 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", image], check=True)
     subprocess.run(["mount", "-o", "loop", image, disk], check=True)
 

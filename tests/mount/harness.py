@@ -76,6 +76,7 @@ class Mount:
         os.mkdir(self.path)
         self.process = None
         atexit.register(self.cleanup)
+        sys.excepthook = self.tell
         self.start(*options)
         self.index = os.path.join(self.path, "b", "i")
         if dimension:
@@ -99,7 +100,15 @@ class Mount:
         sys.exit(99)
 
     def stop(self):
-        subprocess.run(["fusermount3", "-u", self.path], check=True)
+        """Whoever looks at all mounts of a machine makes each of them busy for a moment."""
+        for left in range(19, -1, -1):
+            p = subprocess.run(["fusermount3", "-u", self.path], capture_output=True, text=True)
+            if p.returncode == 0:
+                break
+            note("not unmounted: " + p.stderr.strip())
+            if left == 0:
+                raise OSError(errno.EBUSY, p.stderr)
+            time.sleep(0.1)
         code = self.process.wait(60)
         self.log.close()
         return code
@@ -108,6 +117,21 @@ class Mount:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         subprocess.run(["fusermount3", "-u", "-z", self.path], check=False)
+
+    def tell(self, kind, value, trace):
+        """What a suite that ends by an exception leaves: whether the daemon lives, and what it has said."""
+        sys.__excepthook__(kind, value, trace)
+        code = self.process.poll()
+        note("the daemon has ended with %s" % code if code is not None else "the daemon lives; its threads wait in %s" % self.waiting())
+        with open(os.path.join(self.dir, "log"), errors="replace") as f:
+            note(f.read()[-4000:])
+
+    def waiting(self):
+        places = []
+        for thread in os.listdir("/proc/%d/task" % self.process.pid):
+            with open("/proc/%d/task/%s/wchan" % (self.process.pid, thread)) as f:
+                places.append(f.read())
+        return {place: places.count(place) for place in places}
 
     def cleanup(self):
         if self.process and self.process.poll() is None:

@@ -19,10 +19,15 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/vecfs-test.XXXXXX") || exit 99
 S=$dir/store M=$dir/mount
 mkdir "$M"
 
+# By now its number may be that of somebody else.
+is_daemon() { tr '\0' ' ' <"/proc/$daemon/cmdline" 2>/dev/null | grep -qF "$dir/"; }
 cleanup() {
 	cd /
 	fusermount3 -u -z "$M" 2>/dev/null
-	[ -n "${daemon:-}" ] && { for _ in $(seq 100); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.1; done; kill -9 "$daemon" 2>/dev/null; }
+	if [ -n "${daemon:-}" ]; then
+		for _ in $(seq 100); do is_daemon || break; sleep 0.1; done
+		is_daemon && kill -9 "$daemon"
+	fi
 	${undo:-:}
 	rm -rf "$dir"
 }
@@ -36,8 +41,10 @@ start() {
 }
 # The daemon's pid, as the store's lock has it.
 daemon_of() { head -n 1 "$1/.vecfs/lock"; }
+# Whoever looks at all mounts of a machine makes each of them busy for a moment.
 stop() {
-	fusermount3 -u "$M" || return
+	for _ in $(seq 20); do fusermount3 -u "$M" 2>/dev/null && break; sleep 0.1; done
+	! mountpoint -q "$M" || return
 	for _ in $(seq 200); do kill -0 "$daemon" 2>/dev/null || return 0; sleep 0.05; done
 	return 1
 }
