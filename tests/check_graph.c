@@ -109,7 +109,7 @@ static void link_all(struct world *w)
 {
 	int rc;
 
-	while ((rc = vf_graph_link_one(w->graph, &err)) == 1)
+	while ((rc = vf_graph_link(w->graph, VF_LINKS_MAX, &err)) > 0)
 		;
 	ck_assert_int_eq(rc, 0);
 }
@@ -273,7 +273,7 @@ START_TEST(pending_vectors_are_found_before_they_are_linked)
 	link_all(&w);
 	add(&w, 500, w.n);
 	for (int i = 0; i < 1000; i++)
-		ck_assert_int_eq(vf_graph_link_one(w.graph, &err), 1);
+		ck_assert_int_eq(vf_graph_link(w.graph, 1, &err), 1);
 	vf_graph_counts(w.graph, &counts);
 	ck_assert_uint_eq(counts.pending, 1500);
 	ck_assert_uint_eq(counts.linked, 1500);
@@ -431,7 +431,7 @@ START_TEST(a_graph_can_be_emptied_and_filled_again)
 
 	add(&w, 0, 500);
 	for (int i = 0; i < 250; i++)
-		ck_assert_int_eq(vf_graph_link_one(w.graph, &err), 1);
+		ck_assert_int_eq(vf_graph_link(w.graph, 1, &err), 1);
 	for (uint32_t slot = 0; slot < 500; slot++)
 		remove_slot(&w, slot);
 	expect_recall("all dead", recall(&w, 64, NULL), 1);
@@ -951,7 +951,7 @@ static void *stress_link(void *ctx)
 	struct vf_err e = VF_ERR_INIT;
 
 	while (!atomic_load(&s->stop))
-		if (vf_graph_link_one(s->w.graph, &e) == 0)
+		if (vf_graph_link(s->w.graph, VF_LINKS_MAX, &e) == 0)
 			sched_yield();
 	return NULL;
 }

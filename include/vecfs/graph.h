@@ -68,9 +68,10 @@ void vf_graph_remove(struct vf_graph *graph, uint32_t slot);
 
 /* ---- linking: any thread ---- */
 
-/* Links one pending slot that no other thread has taken. Returns 1 when one was taken, 0 when none
- * waits, negative on ENOMEM. A vector equal to a linked one becomes its twin, which costs a search only. */
-int vf_graph_link_one(struct vf_graph *graph, struct vf_err *err);
+/* Links 1 to `most` (at most VF_LINKS_MAX) pending slots that no other thread has taken, when many wait such as lie near each other. Returns
+ * how many were taken, 0 when none waits, negative on ENOMEM. A vector equal to a linked one becomes its twin, which costs a search only. */
+#define VF_LINKS_MAX 64u
+int vf_graph_link(struct vf_graph *graph, uint32_t most, struct vf_err *err);
 /* One sweep: takes away every link to the slots that are dead now, repairs the neighbourhoods, and makes the slots
  * FREE once no search can still be at them. Runs beside searches and linking; one sweep at a time. */
 int vf_graph_sweep(struct vf_graph *graph, struct vf_err *err);

@@ -164,6 +164,7 @@ static void set_up(struct vf_graph *g, const struct vf_graph_params *params)
 	g->epoch = 1;
 	vf_equal_init(&g->equal);
 	vf_outliers_init(&g->outliers);
+	vf_order_init(&g->order);
 	pthread_mutex_init(&g->entry_lock, NULL);
 	pthread_mutex_init(&g->sweep_lock, NULL);
 	pthread_mutex_init(&g->small_lock, NULL);
@@ -218,6 +219,7 @@ void vf_graph_free(struct vf_graph **graph)
 	free_regions(g);
 	vf_equal_free(&g->equal);
 	vf_outliers_free(&g->outliers);
+	vf_order_free(&g->order);
 	pthread_mutex_destroy(&g->entry_lock);
 	pthread_mutex_destroy(&g->sweep_lock);
 	pthread_mutex_destroy(&g->small_lock);

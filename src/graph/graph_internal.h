@@ -3,7 +3,7 @@
  *
  * Files: graph.c (new, free, counts), region.c (memory that never moves), quant.c (float32 -> codes), outliers.c (what codes cannot
  * tell), slots.c (take, add, remove, the pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), search.c, scan.c, select.c
- * (which neighbours), list.c (lists of links), equal.c (copies), link.c (insertion), tree.c (nobody is unreachable), sweep.c, dump.c, load.c, audit.c.
+ * (which neighbours), list.c (lists of links), equal.c (copies), link.c (insertion), order.c (who is linked after whom), tree.c (nobody is unreachable), sweep.c, dump.c, load.c, audit.c.
  *
  * Reachability. Pruning a list may take away the last link to a node. So a part of the links on level 0 are the edges of one
  * spanning tree: a node is linked from its parent (the entry is marked CHILD) and links back (marked PARENT), and no pruning
@@ -101,6 +101,14 @@ struct vf_outliers {
 	_Atomic uint32_t count;
 };
 
+/* Some of those that wait, as `cell << 32 | slot`: `placed` of them have their cell, `next` were taken. */
+struct vf_order {
+	pthread_mutex_t lock;
+	uint64_t *rows;                /* NULL when there is no order */
+	uint8_t *centres;              /* a code a cell */
+	uint32_t n, most, placed, next, cells;
+};
+
 struct vf_graph {
 	struct vf_graph_params params;
 	_Atomic uint32_t ef_construction;
@@ -137,6 +145,7 @@ struct vf_graph {
 
 	struct vf_equal equal;
 	struct vf_outliers outliers;
+	struct vf_order order;
 
 	_Atomic uint64_t npending, nlinked, ndead, nfree;
 	_Atomic uint32_t wait_cursor;
@@ -175,6 +184,13 @@ void vf_quant_aim(const struct vf_graph *g, const float *vector, struct vf_walke
 void vf_quant_units(const struct vf_graph *g, const float *vector, float *units);
 void vf_quant_query_units(const struct vf_graph *g, const float *vector, float *units);
 
+/* ---- order.c ---- */
+void vf_order_init(struct vf_order *order);
+void vf_order_free(struct vf_order *order);
+/* Claims 1 to `most` slots that wait, near each other when many do; returns their number, 0 when none waits. The caller has a walker: no slot is
+ * given to something else meanwhile. */
+uint32_t vf_order_claim(struct vf_graph *g, uint32_t *slots, uint32_t most);
+
 /* ---- outliers.c ---- */
 void vf_outliers_init(struct vf_outliers *outliers);
 void vf_outliers_free(struct vf_outliers *outliers);
@@ -191,6 +207,8 @@ static inline bool vf_slot_is_outlier(uint8_t is)
 
 /* ---- slots.c ---- */
 uint32_t vf_slot_claim(struct vf_graph *g);
+/* False when it does not wait any more. */
+bool vf_slot_claim_this(struct vf_graph *g, uint32_t slot);
 void vf_slot_unclaim(struct vf_graph *g, uint32_t slot);
 /* The slot is not pending any more. */
 void vf_slot_settle(struct vf_graph *g, uint32_t slot);

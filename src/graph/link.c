@@ -185,20 +185,22 @@ static void link_slot(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 	}
 }
 
-int vf_graph_link_one(struct vf_graph *g, struct vf_err *err)
+int vf_graph_link(struct vf_graph *g, uint32_t most, struct vf_err *err)
 {
 	struct vf_walker *w;
+	uint32_t slots[VF_LINKS_MAX], n;
 	int rc = vf_walker_get(g, atomic_load(&g->ef_construction), &w, err);
 
 	if (rc)
 		return rc;
 	vf_equal_recall(g);
-	/* Claimed after entering, so that a sweep that begins now waits for this link. */
-	uint32_t slot = vf_slot_claim(g);
-	if (slot != VF_SLOT_NONE && (vf_slot_is(g, slot) & VF_IS_STATE) == VF_SLOT_PENDING)
-		link_slot(g, w, slot);
+	/* Claimed after entering, so that a sweep that begins now waits for these links. */
+	n = vf_order_claim(g, slots, most < VF_LINKS_MAX ? most : VF_LINKS_MAX);
+	for (uint32_t i = 0; i < n; i++)
+		if ((vf_slot_is(g, slots[i]) & VF_IS_STATE) == VF_SLOT_PENDING)
+			link_slot(g, w, slots[i]);
 	vf_walker_put(g, w);
-	return slot != VF_SLOT_NONE;
+	return (int)n;
 }
 
 void vf_link_more(struct vf_graph *g, struct vf_walker *w, uint32_t slot)

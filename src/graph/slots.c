@@ -114,15 +114,22 @@ void vf_slot_unclaim(struct vf_graph *g, uint32_t slot)
 	atomic_fetch_or(&g->waiting[slot / 64], 1ull << (slot % 64));
 }
 
+bool vf_slot_claim_this(struct vf_graph *g, uint32_t slot)
+{
+	uint64_t bit = 1ull << (slot % 64);
+
+	return atomic_fetch_and(&g->waiting[slot / 64], ~bit) & bit;
+}
+
 static uint32_t claim_in(struct vf_graph *g, uint32_t crowd)
 {
 	for (uint32_t i = crowd * (VF_CROWD_SLOTS / 64); i < (crowd + 1) * (VF_CROWD_SLOTS / 64); i++) {
 		uint64_t word = atomic_load_explicit(&g->waiting[i], memory_order_relaxed);
 		while (word) {
-			uint64_t bit = word & -word;
-			word = atomic_fetch_and(&g->waiting[i], ~bit);
-			if (word & bit)
-				return i * 64 + (uint32_t)__builtin_ctzll(bit);
+			uint32_t slot = i * 64 + (uint32_t)__builtin_ctzll(word);
+			if (vf_slot_claim_this(g, slot))
+				return slot;
+			word = atomic_load_explicit(&g->waiting[i], memory_order_relaxed);
 		}
 	}
 	return VF_SLOT_NONE;

@@ -265,17 +265,16 @@ static void look(struct vf_index *index, struct state *state)
 int vf_link_slice(struct vf_index *index, struct vf_err *err)
 {
 	int64_t end = vf_clock_mono_ns() + SLICE_NS;
-	uint64_t linked = 0;
 	int rc = 0;
 
 	pthread_rwlock_rdlock(&index->graph_lock);
 	if (index->graph && !vf_graph_is_flat(index->graph))
 		do
-			linked += (rc = vf_graph_link_one(index->graph, err)) == 1;
-		while (rc == 1 && vf_clock_mono_ns() < end);
+			if ((rc = vf_graph_link(index->graph, VF_LINKS_MAX, err)) > 0)
+				atomic_fetch_add(&index->keeper->linked_since, (uint64_t)rc);
+		while (rc > 0 && vf_clock_mono_ns() < end);
 	pthread_rwlock_unlock(&index->graph_lock);
-	atomic_fetch_add(&index->keeper->linked_since, linked);
-	return rc;
+	return rc > 0 ? 1 : rc;
 }
 
 /* When a sweep is worth its while: 0 now, INT64_MAX never as things are. */

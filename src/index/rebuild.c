@@ -81,14 +81,13 @@ static int link_all(struct vf_index *index, struct vf_graph *graph, struct vf_er
 {
 	int rc = 1;
 
-	while (rc == 1) {
+	while (rc > 0) {
 		int more = 1;
 		while (more == 1 && !atomic_load(&index->closing))
 			more = vf_link_slice(index, err);
 		if (more)
 			return more;
-		for (unsigned i = 0; i < LINKS_A_TURN && rc == 1; i++)
-			rc = vf_graph_link_one(graph, err);
+		rc = vf_graph_link(graph, LINKS_A_TURN, err);
 	}
 	return rc;
 }
