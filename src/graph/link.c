@@ -189,9 +189,12 @@ int vf_graph_link(struct vf_graph *g, uint32_t most, struct vf_err *err)
 {
 	struct vf_walker *w;
 	uint32_t slots[VF_LINKS_MAX], n;
-	int rc = vf_walker_get(g, atomic_load(&g->ef_construction), &w, err);
+	int rc;
 
-	if (rc)
+	/* Who is equal to whom need not be known before. */
+	if (atomic_load(&g->npending) == 0)
+		return 0;
+	if ((rc = vf_walker_get(g, atomic_load(&g->ef_construction), &w, err)))
 		return rc;
 	vf_equal_recall(g);
 	/* Claimed after entering, so that a sweep that begins now waits for these links. */

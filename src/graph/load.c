@@ -8,6 +8,12 @@
 #include <stdlib.h>
 
 #include "graph_internal.h"
+#include "vecfs/spread.h"
+
+/* Slots that one thread looks through at a time. */
+#define PIECE_SLOTS 16384u
+/* Numbers that a list's links hardly share when they differ. */
+#define LOW_SLOTS   8192u
 
 /* Bytes from the front; too few are the end, and stay so. */
 struct reader { const uint8_t *at; size_t left; bool bad; };
@@ -223,16 +229,52 @@ static void settle_twin(struct vf_graph *g, uint32_t slot)
 	}
 }
 
-static void clean_list(struct vf_graph *g, struct vf_walker *w, uint32_t slot, uint32_t level)
+/* The tree as the lists say: parents apart, so that lists are only read in order and the rest is random access to small numbers. */
+struct mend {
+	struct vf_graph *graph;
+	uint32_t slots;
+	uint64_t *nodes;       /* a bit a slot: small enough to stay in the cache */
+	uint32_t *parent;      /* VF_SLOT_NONE: root or orphan */
+	_Atomic uint8_t *known;   /* of a node: what follows */
+};
+enum { PARENT_KNOWS = 1, ON_THE_WAY = 2, LEADS_UP = 4 };
+
+static bool may_link(const struct vf_graph *g, uint32_t slot, uint32_t to, uint32_t level)
 {
+	return is_node(g, to) && to != slot && (level == 0 || g->level[to] >= level);
+}
+
+/* That there is nothing to clean, which is nearly always so. Two links of equal low bits make it unsure: then the answer is no. */
+static bool is_clean(const struct mend *m, uint32_t slot, uint32_t level)
+{
+	const struct vf_graph *g = m->graph;
+	const vf_link *list = vf_list(g, slot, level);
+	uint32_t n = vf_list_count(g, slot, level);
+	uint64_t met[LOW_SLOTS / 64] = { 0 };
+	bool clean = true;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t link = vf_list_at(list, i), to = link & VF_LINK_SLOT;
+		uint64_t *word = &met[to % LOW_SLOTS / 64], bit = 1ull << (to % 64);
+		clean &= to < m->slots && m->nodes[to / 64] & bit && !(*word & bit) && to != slot && (level == 0 || (link == to && g->level[to] >= level));
+		*word |= bit;
+	}
+	return clean;
+}
+
+static void clean_list(struct mend *m, struct vf_walker *w, uint32_t slot, uint32_t level)
+{
+	struct vf_graph *g = m->graph;
 	const vf_link *list = vf_list(g, slot, level);
 	uint32_t links[VF_DEGREE_MAX], n = vf_list_count(g, slot, level), kept = 0;
 	bool marked = false;
 
+	if (is_clean(m, slot, level))
+		return;
 	vf_walker_forget(w);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t link = vf_list_at(list, i), to = link & VF_LINK_SLOT;
-		if (is_node(g, to) && to != slot && (level == 0 || g->level[to] >= level) && vf_walker_see(w, to))
+		if (may_link(g, slot, to, level) && vf_walker_see(w, to))
 			links[kept++] = level == 0 ? link : to;
 		marked |= level > 0 && link != to;
 	}
@@ -241,15 +283,6 @@ static void clean_list(struct vf_graph *g, struct vf_walker *w, uint32_t slot, u
 		vf_slot_touch(g, slot, VF_DIRTY_LINKS);
 	}
 }
-
-/* The tree as the lists say: parents apart, so that lists are only read in order and the rest is random access to small numbers. */
-struct mend {
-	struct vf_graph *graph;
-	uint32_t slots;
-	uint32_t *parent;      /* VF_SLOT_NONE: root or orphan */
-	uint8_t *known;        /* of a node: what follows */
-};
-enum { PARENT_KNOWS = 1, ON_THE_WAY = 2, LEADS_UP = 4 };
 
 /* A node has one parent, and no link both marks. */
 static void note_parent(struct mend *m, uint32_t slot)
@@ -280,7 +313,7 @@ static void note_children(struct mend *m, uint32_t slot)
 		if (!(link & VF_LINK_CHILD))
 			continue;
 		if (m->parent[to] == slot && children < m->graph->degree0 / 2) {
-			m->known[to] |= PARENT_KNOWS;
+			atomic_store_explicit(&m->known[to], PARENT_KNOWS, memory_order_relaxed);
 			children++;
 		} else {
 			vf_list_put(list, i, to);
@@ -322,9 +355,6 @@ static void mend_tree(struct mend *m)
 	struct vf_graph *g = m->graph;
 
 	for (uint32_t slot = 0; slot < m->slots; slot++)
-		if (is_node(g, slot))
-			note_children(m, slot);
-	for (uint32_t slot = 0; slot < m->slots; slot++)
 		if (is_node(g, slot) && m->parent[slot] != VF_SLOT_NONE && !(m->known[slot] & PARENT_KNOWS)) {
 			unmark(g, slot, m->parent[slot]);
 			m->parent[slot] = VF_SLOT_NONE;
@@ -337,6 +367,40 @@ static void mend_tree(struct mend *m)
 			atomic_fetch_or(&g->state[slot], VF_IS_ORPHAN);
 }
 
+/* Of a piece of the slots: lists without what is no link, and who is whose parent. */
+static int clean_some(void *ctx, size_t piece, unsigned worker, struct vf_err *err)
+{
+	struct mend *m = ctx;
+	struct vf_graph *g = m->graph;
+	struct vf_walker *w;
+	int rc = vf_walker_get(g, 0, &w, err);
+
+	(void)worker;
+	if (rc)
+		return rc;
+	for (uint32_t slot = (uint32_t)piece * PIECE_SLOTS; slot < m->slots && slot < (piece + 1) * PIECE_SLOTS; slot++) {
+		for (uint32_t level = 0; is_node(g, slot) && level <= g->level[slot]; level++)
+			clean_list(m, w, slot, level);
+		if (is_node(g, slot))
+			note_parent(m, slot);
+	}
+	vf_walker_forget(w);
+	vf_walker_put(g, w);
+	return 0;
+}
+
+/* When all parents are known. */
+static int note_some_children(void *ctx, size_t piece, unsigned worker, struct vf_err *err)
+{
+	struct mend *m = ctx;
+
+	(void)worker, (void)err;
+	for (uint32_t slot = (uint32_t)piece * PIECE_SLOTS; slot < m->slots && slot < (piece + 1) * PIECE_SLOTS; slot++)
+		if (is_node(m->graph, slot))
+			note_children(m, slot);
+	return 0;
+}
+
 static int mend(struct vf_graph *g, struct vf_walker *w, struct vf_err *err)
 {
 	struct mend m = { .graph = g, .slots = atomic_load(&g->slots) };
@@ -344,19 +408,20 @@ static int mend(struct vf_graph *g, struct vf_walker *w, struct vf_err *err)
 
 	m.parent = malloc(((size_t)m.slots + 1) * sizeof *m.parent);
 	m.known = calloc(1, (size_t)m.slots + 1);
-	if (!m.parent || !m.known) {
+	m.nodes = calloc((size_t)m.slots / 64 + 1, sizeof *m.nodes);
+	if (!m.parent || !m.known || !m.nodes) {
 		rc = vf_oom(err);
 		goto out;
 	}
 	for (uint32_t slot = 0; slot < m.slots; slot++)
 		if (vf_slot_is(g, slot) & VF_IS_TWIN)
 			settle_twin(g, slot);
-	for (uint32_t slot = 0; slot < m.slots; slot++) {
-		for (uint32_t level = 0; is_node(g, slot) && level <= g->level[slot]; level++)
-			clean_list(g, w, slot, level);
-		if (is_node(g, slot))
-			note_parent(&m, slot);
-	}
+	for (uint32_t slot = 0; slot < m.slots; slot++)
+		m.nodes[slot / 64] |= (uint64_t)is_node(g, slot) << (slot % 64);
+	size_t pieces = ((size_t)m.slots + PIECE_SLOTS - 1) / PIECE_SLOTS;
+	unsigned width = vf_spread_width(pieces);
+	if ((rc = vf_spread(width, pieces, clean_some, &m, err)) || (rc = vf_spread(width, pieces, note_some_children, &m, err)))
+		goto out;
 	mend_tree(&m);
 	vf_equal_forget(g);
 	vf_entry_renew(g);
@@ -364,6 +429,7 @@ static int mend(struct vf_graph *g, struct vf_walker *w, struct vf_err *err)
 out:
 	free(m.parent);
 	free(m.known);
+	free(m.nodes);
 	return rc;
 }
 

@@ -2,7 +2,7 @@
 /* ask_internal.h - a question under way: what the files that answer one share.
  *
  * Files: ask.c (snapshots, attempts), match.c (filter and prefix -> a set of slots), keys.c (keys in order), plan.c (which
- * way), settle.c, places.c and rank.c (candidates -> exact order), scan.c (every vector of the snapshot), spread.c (threads), select.c
+ * way), settle.c, places.c and rank.c (candidates -> exact order), scan.c (every vector of the snapshot), select.c
  * (no vector), reply.c (the answer's rows), explain.c, near.c, effort.c.
  *
  * The law of snapshots. An answer is what one read transaction holds, and the transaction begins first. The graph is searched
@@ -17,6 +17,7 @@
 #define VECFS_ASK_INTERNAL_H
 
 #include "index_internal.h"
+#include "vecfs/spread.h"
 
 /* ---- keys.c ---- */
 /* Keys in their own order: rows of long keys end in a hash, so those that share a head are put in order here. */
@@ -152,15 +153,6 @@ struct vf_plan_facts {
 void vf_plan_make(const struct vf_plan_facts *facts, struct vf_plan *out);
 /* The next surer way. */
 void vf_plan_widen(const struct vf_plan_facts *facts, struct vf_plan *plan);
-
-/* ---- spread.c ---- */
-#define VF_SPREAD_MAX 16u
-/* Threads that are worth starting for `tasks` pieces of work: 1 when they are few. */
-unsigned vf_spread_width(size_t tasks);
-/* Calls task(ctx, i, worker, err) for i in [0, tasks), each once, over `width` threads, the caller's among them. The first
- * failure is told. */
-int vf_spread(unsigned width, size_t tasks, int (*task)(void *ctx, size_t i, unsigned worker, struct vf_err *err), void *ctx,
-              struct vf_err *err);
 
 /* ---- ask.c ---- */
 struct vf_trace { int64_t match_ns, search_ns, rank_ns; uint32_t retries; };

@@ -9,6 +9,7 @@
 
 #include "keeper.h"
 #include "vecfs/clock.h"
+#include "vecfs/spread.h"
 
 #define FLAT_VECTORS_MAX   4096u
 #define FLAT_BYTES_MAX     (32u << 20)
@@ -121,70 +122,87 @@ static int expect_slots(struct loading *l, struct vf_err *err)
 	return rc < 0 ? rc : 0;
 }
 
-/* A chunk that cannot be read is as good as none: its slots are filled from the vectors and linked again. */
-static int load_chunk(struct loading *l, uint64_t chunk, struct vf_span codes_row, struct vf_err *err)
-{
-	struct vf_span links_row, codes, links = vf_span(NULL, 0);
-	struct vf_err why = VF_ERR_INIT;
-	int rc = vf_get_u64(l->txn, VF_T_LINKS, chunk, &links_row, err);
+/* Chunks that are on their way from disk while as many are loaded: some megabytes. */
+#define CHUNKS_AHEAD 64u
 
-	if (rc < 0)
-		return rc;
-	if (chunk > UINT32_MAX || vf_chunk_open(codes_row, &codes) || (rc == 0 && vf_chunk_open(links_row, &links)))
+/* Rows as they are stored. */
+struct chunk { uint64_t number; struct vf_span codes, links; bool has_links; };
+struct window { struct loading *loading; struct chunk chunks[CHUNKS_AHEAD]; size_t n; };
+
+/* By several threads. A chunk that cannot be read is as good as none: its slots are filled from the vectors and linked again. */
+static int load_chunk(void *ctx, size_t i, unsigned worker, struct vf_err *err)
+{
+	struct window *window = ctx;
+	const struct chunk *chunk = &window->chunks[i];
+	struct vf_span codes, links = vf_span(NULL, 0);
+	struct vf_err why = VF_ERR_INIT;
+
+	(void)worker;
+	if (chunk->number > UINT32_MAX || vf_chunk_open(chunk->codes, &codes) || (chunk->has_links && vf_chunk_open(chunk->links, &links)))
 		why.code = EIO;
 	else
-		vf_graph_chunk_load(l->graph, (uint32_t)chunk, codes, links, &why);
+		vf_graph_chunk_load(window->loading->graph, (uint32_t)chunk->number, codes, links, &why);
 	if (why.code == ENOMEM)
 		return vf_oom(err);
 	if (why.code)
-		vf_index_warn(l->index, "chunk %llu of the graph is damaged, its vectors are linked again", (unsigned long long)chunk);
+		vf_index_warn(window->loading->index, "chunk %llu of the graph is damaged, its vectors are linked again",
+		              (unsigned long long)chunk->number);
 	return 0;
 }
 
-/* Chunks that are on their way from disk while one is loaded: some megabytes. */
-#define CHUNKS_AHEAD 64u
-
-/* A scan that goes ahead of the loading, and ends quietly where it cannot go on. */
-static void go_ahead(struct vf_scan *scan, unsigned rows)
+static int load_window(struct window *window, struct vf_err *err)
 {
-	struct vf_err err = VF_ERR_INIT;
-	struct vf_span key, value;
-
-	while (rows-- > 0 && vf_scan_step(scan, &key, &value, &err) == 0)
-		vf_row_expect(value);
+	return vf_spread(vf_spread_width(window->n), window->n, load_chunk, window, err);
 }
 
-static int load_each_chunk(struct loading *l, struct vf_scan *codes_ahead, struct vf_scan *links_ahead, struct vf_err *err)
+/* 1 at the end. */
+static int gather(struct vf_scan *scan, struct window *window, struct vf_err *err)
 {
-	uint64_t of = 1, done = 0;
-	struct vf_span key, value;
-	struct vf_scan *scan = NULL;
-	int rc;
+	struct vf_span key;
 
-	go_ahead(codes_ahead, CHUNKS_AHEAD);
-	go_ahead(links_ahead, CHUNKS_AHEAD);
-	if ((rc = vf_count(l->txn, VF_T_CODES, &of, err)) == 0)
-		rc = vf_scan_open_u64(l->txn, VF_T_CODES, 0, &scan, err);
-	while (rc == 0 && (rc = vf_scan_step(scan, &key, &value, err)) == 0) {
-		go_ahead(codes_ahead, 1);
-		go_ahead(links_ahead, 1);
-		rc = load_chunk(l, vf_load_u64(key.data), value, err);
-		progress(l, (int)(90 * ++done / of));
+	for (window->n = 0; window->n < CHUNKS_AHEAD; window->n++) {
+		struct chunk *chunk = &window->chunks[window->n];
+		int rc = vf_scan_step(scan, &key, &chunk->codes, err);
+		if (rc)
+			return rc;
+		chunk->number = vf_load_u64(key.data);
+		if ((rc = vf_get_u64(window->loading->txn, VF_T_LINKS, chunk->number, &chunk->links, err)) < 0)
+			return rc;
+		chunk->has_links = rc == 0;
+		vf_row_expect(chunk->codes);
+		if (chunk->has_links)
+			vf_row_expect(chunk->links);
 	}
-	vf_scan_close(&scan);
-	return rc < 0 ? rc : 0;
+	return 0;
+}
+
+static int load_each_chunk(struct loading *l, struct vf_scan *scan, struct vf_err *err)
+{
+	struct window windows[2] = { { .loading = l }, { .loading = l } };
+	uint64_t of = 1, done = 0;
+	unsigned turn = 0;
+	int rc = vf_count(l->txn, VF_T_CODES, &of, err), loaded;
+
+	while (rc == 0) {
+		if ((rc = gather(scan, &windows[turn], err)) < 0)
+			return rc;
+		done += windows[turn].n;
+		turn ^= 1;
+		if ((loaded = load_window(&windows[turn], err)))
+			return loaded;
+		progress(l, (int)(90 * done / of));
+	}
+	return rc < 0 ? rc : load_window(&windows[turn ^ 1], err);
 }
 
 static int load_chunks(struct loading *l, struct vf_err *err)
 {
-	struct vf_scan *codes_ahead = NULL, *links_ahead = NULL;
-	int rc;
+	struct vf_scan *scan = NULL;
+	int rc = vf_scan_open_u64(l->txn, VF_T_CODES, 0, &scan, err);
 
-	if ((rc = vf_scan_open_u64(l->txn, VF_T_CODES, 0, &codes_ahead, err)) == 0 &&
-	    (rc = vf_scan_open_u64(l->txn, VF_T_LINKS, 0, &links_ahead, err)) == 0)
-		rc = load_each_chunk(l, codes_ahead, links_ahead, err);
-	vf_scan_close(&codes_ahead);
-	vf_scan_close(&links_ahead);
+	if (rc == 0)
+		rc = load_each_chunk(l, scan, err);
+	vf_scan_close(&scan);
 	return rc;
 }
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <unistd.h>
 
-#include "ask_internal.h"
+#include "vecfs/spread.h"
 
 /* A thread costs some 20 us to start, a question some 30: fewer than these are not worth one. */
 #define TASKS_WORTH_THREADS 8u
