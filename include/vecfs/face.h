@@ -19,7 +19,9 @@ struct vf_face_options {
 	void *unmount_ctx;
 };
 
-/* Mounts; ready when it returns 0. The catalog is lent until free. The message says how to clear a dead mount. */
+/* Whether something can be mounted there, before a store is made for it. The message says how to clear a dead mount. */
+int vf_face_check_mountpoint(const char *mountpoint, struct vf_err *err);
+/* Mounts; ready when it returns 0. The catalog is lent until free. */
 int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const struct vf_face_options *options,
                   struct vf_face **out, struct vf_err *err);
 /* The same without a mount: requests of the FUSE protocol come as messages from a socket, and the replies go there. The socket is taken. */

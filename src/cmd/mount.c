@@ -152,7 +152,7 @@ static int run(const struct vf_mount_options *o, int ready_fd)
 	vf_log_open(false, o->debug);
 	if (!store || !mountpoint)
 		rc = vf_oom(&err);
-	else if ((rc = vf_catalog_open(store, &options, &catalog, &err)) == 0)
+	else if ((rc = vf_face_check_mountpoint(mountpoint, &err)) == 0 && (rc = vf_catalog_open(store, &options, &catalog, &err)) == 0)
 		rc = mount_and_serve(catalog, mountpoint, o, ready_fd, &err);
 	vf_catalog_close(&catalog);
 	free(store);

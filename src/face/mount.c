@@ -39,7 +39,7 @@ static void speak_to_log(enum fuse_log_level level, const char *fmt, va_list ap)
 	vf_log(level == FUSE_LOG_DEBUG ? LOG_DEBUG : LOG_WARNING, "%s", text);
 }
 
-static int check_mountpoint(const char *mountpoint, struct vf_err *err)
+int vf_face_check_mountpoint(const char *mountpoint, struct vf_err *err)
 {
 	struct stat st;
 	struct statvfs fs;
@@ -183,7 +183,7 @@ int vf_face_mount(struct vf_catalog *catalog, const char *mountpoint, const stru
 	if (!face)
 		return vf_oom(err);
 	face->mountpoint = strdup(mountpoint);
-	rc = face->mountpoint ? check_mountpoint(mountpoint, err) : vf_oom(err);
+	rc = face->mountpoint ? 0 : vf_oom(err);
 	(void)(rc || (rc = make_parts(face, err)) || (rc = start_session(face, err)) || (rc = watch_signals(face, err)) ||
 	       (rc = mount_session(face, err)));
 	return begun(face, rc, out);

@@ -11,6 +11,9 @@ for word in defaults rw ro auto noauto nofail user nouser users owner group _net
 done
 fails "a word that nobody knows is refused" "unknown mount option 'bogus'" "$VECFS" "$S" "$M" -o rw,bogus
 
+fails "a mount point that is not there is refused" "cannot mount on $dir/nowhere: No such file" "$VECFS" "$dir/new" "$dir/nowhere"
+ok "and no store is left for it" test ! -e "$dir/new"
+
 apart="may not lie in each other"
 fails "a store is not mounted on itself" "$apart" timeout 20 "$VECFS" "$S" "$S"
 mkdir "$S/.vecfs/in"
