@@ -740,23 +740,94 @@ START_TEST(questions_beyond_the_codes_are_measured_truly)
 }
 END_TEST
 
+static void expect_each_to_find_itself(const struct world *w)
+{
+	for (uint32_t slot = 0; slot < w->n; slot++) {
+		struct vf_search search = { w->vectors + (size_t)slot * w->dim, 1, 1, NULL };
+		struct vf_hit hit;
+		uint32_t nhits;
+		ck_assert_int_ge(vf_graph_search(w->graph, &search, &hit, &nhits, NULL, &err), 0);
+		ck_assert(nhits == 1 && hit.slot == slot);
+	}
+}
+
 START_TEST(who_asks_for_a_stored_vector_finds_it_at_the_smallest_effort)
 {
 	static const enum vf_metric distances[] = { VF_COSINE, VF_EUCLIDEAN };
 
 	for (size_t m = 0; m < 2; m++) {
 		struct world w = world_new(distances[m], 64, scaled(4000, 1000), VF_CODE_U8);
+		struct chunks c;
 		add(&w, 0, w.n);
 		link_all(&w);
-		for (uint32_t slot = 0; slot < w.n; slot++) {
-			struct vf_search search = { w.vectors + (size_t)slot * w.dim, 1, 1, NULL };
-			struct vf_hit hit;
-			uint32_t nhits;
-			ck_assert_int_ge(vf_graph_search(w.graph, &search, &hit, &nhits, NULL, &err), 0);
-			ck_assert(nhits == 1 && hit.slot == slot);
-		}
+		expect_each_to_find_itself(&w);
+		dump(&w, &c);
+		struct world again = load(&w, &c);
+		/* Nothing waits; but who is equal to whom is learnt. */
+		ck_assert_int_eq(vf_graph_link(again.graph, 1, &err), 0);
+		expect_each_to_find_itself(&again);
+		vf_graph_free(&again.graph);
+		chunks_free(&c);
 		world_free(&w);
 	}
+}
+END_TEST
+
+static double distance_of(const struct world *w, uint32_t a, uint32_t b)
+{
+	return vf_distance(w->metric, w->vectors + (size_t)a * w->dim, w->vectors + (size_t)b * w->dim, w->dim);
+}
+
+/* Links some; the mean distance of each that is linked now to the next. 0: at most one. */
+static double link_some(struct world *w, bool *linked)
+{
+	uint32_t before = VF_SLOT_NONE, pairs = 0;
+	double sum = 0;
+	uint64_t serial;
+
+	ck_assert_int_gt(vf_graph_link(w->graph, VF_LINKS_MAX, &err), 0);
+	for (uint32_t slot = 0; slot < w->n; slot++) {
+		if (linked[slot] || vf_graph_slot(w->graph, slot, &serial) != VF_SLOT_LINKED)
+			continue;
+		linked[slot] = true;
+		if (before != VF_SLOT_NONE) {
+			sum += distance_of(w, before, slot);
+			pairs++;
+		}
+		before = slot;
+	}
+	return pairs ? sum / pairs : 0;
+}
+
+START_TEST(those_who_wait_are_linked_near_ones_one_after_the_other)
+{
+	struct world w = world_new(VF_EUCLIDEAN, 32, 6000, VF_CODE_U8);
+	struct vf_graph_counts counts;
+	bool *linked = calloc(w.n, sizeof *linked);
+	double apart = 0, sum = 0;
+	unsigned runs = 0;
+
+	for (uint32_t slot = 1; slot < w.n; slot++)
+		apart += distance_of(&w, slot - 1, slot) / (double)(w.n - 1);
+	add(&w, 0, w.n);
+	for (vf_graph_counts(w.graph, &counts); counts.pending; vf_graph_counts(w.graph, &counts)) {
+		double mean = link_some(&w, linked);
+		sum += mean;
+		runs += mean > 0;
+		/* Who goes while an order holds is not linked, and another may have its slot by then. */
+		for (uint32_t slot = 5000; slot < 5400 && runs == 3; slot++)
+			if (w.live[slot])
+				remove_slot(&w, slot);
+		if (runs == 5)
+			ck_ok(vf_graph_sweep(w.graph, &err));
+	}
+	ck_assert_uint_ge(runs, 30);
+	/* A cell has some of the thirty clusters. */
+	ck_assert_double_lt(sum / runs, 0.85 * apart);
+	audit(&w);
+	expect_recall("in order", recall(&w, 64, NULL), 0.97);
+	free(linked);
+	world_free(&w);
 }
 END_TEST
 
@@ -997,13 +1068,13 @@ static void *stress_sweep(void *ctx)
 	return NULL;
 }
 
-/* The committer's part: what is live changes by a third, and one vector in eight is a copy of another. */
+/* The committer's part: what is live changes by more than half, so that thousands wait, and one vector in eight is a copy of another. */
 static void stress_commit(struct stress *s, int rounds)
 {
 	struct world *w = &s->w;
 
 	for (int round = 0; round < rounds; round++) {
-		for (int i = 0; i < 1000; i++) {
+		for (int i = 0; i < 2500; i++) {
 			uint32_t slot = (uint32_t)(next_random(&random_state) % w->n);
 			if (w->live[slot])
 				remove_slot(w, slot);
@@ -1035,7 +1106,7 @@ START_TEST(linkers_searches_removals_and_sweeps_run_side_by_side)
 	for (size_t i = 0; i < 5; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, work[i], &s), 0);
 	add(&s.w, 1000, s.w.n);
-	stress_commit(&s, 12);
+	stress_commit(&s, 8);
 	atomic_store(&s.stop, true);
 	for (size_t i = 0; i < 5; i++)
 		pthread_join(threads[i], NULL);
@@ -1057,6 +1128,7 @@ CHECK_MAIN("graph",
 	vectors_of_very_different_length_are_found_under_dot, a_scan_returns_as_many_as_there_are, values_far_above_the_others_keep_the_order,
 	vectors_beyond_the_codes_are_found_at_their_true_place, vectors_beyond_the_codes_come_back_after_loading,
 	questions_beyond_the_codes_are_measured_truly, who_asks_for_a_stored_vector_finds_it_at_the_smallest_effort,
+	those_who_wait_are_linked_near_ones_one_after_the_other,
 	outliers_past_their_number_are_linked_like_others,
 	a_graph_loaded_from_its_chunks_answers_the_same, copies_come_back_from_their_chunks,
 	old_chunks_and_missing_ones_are_harmless, damaged_chunks_neither_crash_nor_lose_a_vector,

@@ -34,6 +34,7 @@ struct vf_loop {
 	unsigned max;
 	atomic_flag lingering;
 	atomic_uint waiting, attending;         /* threads */
+	_Atomic int error;                      /* what has ended the session, when that was no unmount and no signal */
 	pthread_mutex_t lock;
 	pthread_t threads[VF_REQUESTS_AT_ONCE_MAX];
 	unsigned nthreads;
@@ -121,6 +122,13 @@ static int receive(struct vf_loop *loop, struct fuse_buf *buf)
 	int n = fuse_session_receive_buf(session, buf);
 	if (n == -EAGAIN || n == -EINTR)
 		return 0;
+	if (n == -ENOMEM) {
+		/* For its buffer; the request waits. */
+		sched_yield();
+		return 0;
+	}
+	if (n < 0)
+		atomic_store(&loop->error, n);
 	return n > 0 ? 1 : -1;
 }
 
@@ -140,8 +148,8 @@ static int linger(struct vf_loop *loop, struct fuse_buf *buf)
 
 /* ---- the threads ---- */
 
-/* False when the threads shall end. */
-static bool wait_for_request(struct vf_loop *loop)
+/* 1: there is a request; 0: the threads shall end; negative: this cannot go on. */
+static int wait_for_request(struct vf_loop *loop)
 {
 	struct epoll_event event = { 0 };
 	int n;
@@ -154,7 +162,9 @@ static bool wait_for_request(struct vf_loop *loop)
 			break;
 	}
 	atomic_fetch_sub(&loop->waiting, 1);
-	return n == 1 && event.data.u32 == REQUEST;
+	if (n < 0)
+		atomic_store(&loop->error, -errno);
+	return n < 0 ? -1 : event.data.u32 == REQUEST;
 }
 
 static int look_again(struct vf_loop *loop, struct fuse_buf *buf, bool *at_once)
@@ -193,13 +203,15 @@ static void *work(void *arg)
 {
 	struct vf_loop *loop = arg;
 	struct fuse_buf buf = { 0 };
-	int got = 0;
+	int got;
 
-	while (got == 0 && wait_for_request(loop)) {
+	while ((got = wait_for_request(loop)) > 0) {
 		attend(loop);
 		got = serve(loop, &buf);
 		atomic_fetch_add(&loop->waiting, 1);
 		vf_loop_share(loop->face);
+		if (got < 0)
+			break;
 	}
 	if (got < 0) {
 		fuse_session_exit(loop->face->session);
@@ -269,6 +281,8 @@ static int run(struct vf_loop *loop)
 	join_threads(loop);
 	pthread_sigmask(SIG_SETMASK, &outside, NULL);
 	/* Over, as it is: returns at once, with what has ended it. */
+	if (rc == 0)
+		rc = atomic_load(&loop->error);
 	return rc ? rc : fuse_session_loop(loop->face->session);
 }
 

@@ -39,19 +39,30 @@ static void speak_to_log(enum fuse_log_level level, const char *fmt, va_list ap)
 	vf_log(level == FUSE_LOG_DEBUG ? LOG_DEBUG : LOG_WARNING, "%s", text);
 }
 
-int vf_face_check_mountpoint(const char *mountpoint, struct vf_err *err)
+/* 0 or an errno. The attributes of a dead mount may still be cached; asking for the filesystem goes to its daemon. */
+static int probe(const char *mountpoint)
 {
 	struct stat st;
 	struct statvfs fs;
 
-	/* The attributes of a dead mount may still be cached; asking for the filesystem goes to its daemon. */
-	int code = stat(mountpoint, &st) || statvfs(mountpoint, &fs) ? errno : 0;
-	if (code == ENOTCONN || code == ECONNABORTED)
+	if (stat(mountpoint, &st) || statvfs(mountpoint, &fs))
+		return errno;
+	return S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+}
+
+static bool is_dead(int code)
+{
+	return code == ENOTCONN || code == ECONNABORTED;
+}
+
+int vf_face_check_mountpoint(const char *mountpoint, struct vf_err *err)
+{
+	int code = probe(mountpoint);
+
+	if (is_dead(code))
 		return vf_fail(err, ENOTCONN, "cannot mount on %s: a dead mount is left there (its daemon was killed). Clear it with: fusermount3 -u %s",
 		               mountpoint, mountpoint);
-	if (code)
-		return vf_fail(err, code, "cannot mount on %s: %s", mountpoint, strerror(code));
-	return S_ISDIR(st.st_mode) ? 0 : vf_fail(err, ENOTDIR, "cannot mount on %s: it is not a directory", mountpoint);
+	return code ? vf_fail(err, code, "cannot mount on %s: %s", mountpoint, strerror(code)) : 0;
 }
 
 /* ---- options ---- */
@@ -241,11 +252,8 @@ int vf_face_serve(struct vf_face *face, struct vf_err *err)
 static bool is_unmounted(const struct vf_face *face)
 {
 	struct pollfd fd = { .fd = fuse_session_fd(face->session) };
-	struct stat st;
 
-	if (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLERR))
-		return false;
-	return stat(face->mountpoint, &st) == 0 || (errno != ENOTCONN && errno != ECONNABORTED);
+	return poll(&fd, 1, 0) == 1 && fd.revents & POLLERR && !is_dead(probe(face->mountpoint));
 }
 
 static void unmount(struct vf_face *face)

@@ -191,11 +191,11 @@ int vf_graph_link(struct vf_graph *g, uint32_t most, struct vf_err *err)
 	uint32_t slots[VF_LINKS_MAX], n;
 	int rc;
 
-	/* Who is equal to whom need not be known before. */
-	if (atomic_load(&g->npending) == 0)
+	if (atomic_load(&g->npending) == 0 && !atomic_load(&g->equal.forgotten))
 		return 0;
 	if ((rc = vf_walker_get(g, atomic_load(&g->ef_construction), &w, err)))
 		return rc;
+	/* After loading, for questions too. */
 	vf_equal_recall(g);
 	/* Claimed after entering, so that a sweep that begins now waits for these links. */
 	n = vf_order_claim(g, slots, most < VF_LINKS_MAX ? most : VF_LINKS_MAX);

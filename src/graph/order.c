@@ -130,7 +130,7 @@ static void place_some(struct vf_graph *g)
 		qsort(order->rows, order->n, sizeof *order->rows, compare);
 }
 
-/* Of one cell. */
+/* Of one cell. The last takes the order away with it. */
 static uint32_t take(struct vf_graph *g, uint32_t *slots, uint32_t most)
 {
 	struct vf_order *order = &g->order;
@@ -145,6 +145,8 @@ static uint32_t take(struct vf_graph *g, uint32_t *slots, uint32_t most)
 			slots[n++] = (uint32_t)row;
 		}
 	}
+	if (order->next == order->n)
+		clear(order);
 	return n;
 }
 

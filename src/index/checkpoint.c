@@ -262,6 +262,26 @@ static void look(struct vf_index *index, struct state *state)
 	pthread_rwlock_unlock(&index->graph_lock);
 }
 
+/* As many as fit in a slice by what one cost before. */
+static uint32_t links_of_slice(const struct vf_graph_keeper *keeper)
+{
+	int64_t ns = atomic_load(&keeper->link_ns);
+
+	return ns == 0 || ns > SLICE_NS ? 1 : ns * VF_LINKS_MAX < SLICE_NS ? VF_LINKS_MAX : (uint32_t)(SLICE_NS / ns);
+}
+
+static int link_some(struct vf_index *index, struct vf_err *err)
+{
+	int64_t start = vf_clock_mono_ns();
+	int linked = vf_graph_link(index->graph, links_of_slice(index->keeper), err);
+
+	if (linked > 0) {
+		atomic_fetch_add(&index->keeper->linked_since, (uint64_t)linked);
+		atomic_store(&index->keeper->link_ns, (vf_clock_mono_ns() - start) / linked);
+	}
+	return linked;
+}
+
 int vf_link_slice(struct vf_index *index, struct vf_err *err)
 {
 	int64_t end = vf_clock_mono_ns() + SLICE_NS;
@@ -270,8 +290,7 @@ int vf_link_slice(struct vf_index *index, struct vf_err *err)
 	pthread_rwlock_rdlock(&index->graph_lock);
 	if (index->graph && !vf_graph_is_flat(index->graph))
 		do
-			if ((rc = vf_graph_link(index->graph, VF_LINKS_MAX, err)) > 0)
-				atomic_fetch_add(&index->keeper->linked_since, (uint64_t)rc);
+			rc = link_some(index, err);
 		while (rc > 0 && vf_clock_mono_ns() < end);
 	pthread_rwlock_unlock(&index->graph_lock);
 	return rc > 0 ? 1 : rc;

@@ -14,6 +14,7 @@ struct vf_graph_keeper {
 	atomic_bool quant_saved;           /* the quantizer on disk is this graph's */
 	atomic_bool replacing;             /* the chunks on disk are those of the graph that will take this one's place */
 	_Atomic uint64_t linked_since;     /* the last checkpoint */
+	_Atomic int64_t link_ns;           /* what linking one took the last time */
 	_Atomic int64_t checkpoint_ns;     /* monotonic; when the last checkpoint ended, or the graph was loaded */
 	_Atomic int64_t sweep_ns;
 	_Atomic uint64_t measured_at;      /* linked slots when the effort was measured; 0 never */

@@ -179,7 +179,7 @@ static int gather(struct vf_scan *scan, struct window *window, struct vf_err *er
 static int load_each_chunk(struct loading *l, struct vf_scan *scan, struct vf_err *err)
 {
 	struct window windows[2] = { { .loading = l }, { .loading = l } };
-	uint64_t of = 1, done = 0;
+	uint64_t of, done = 0;
 	unsigned turn = 0;
 	int rc = vf_count(l->txn, VF_T_CODES, &of, err), loaded;
 
@@ -190,7 +190,7 @@ static int load_each_chunk(struct loading *l, struct vf_scan *scan, struct vf_er
 		turn ^= 1;
 		if ((loaded = load_window(&windows[turn], err)))
 			return loaded;
-		progress(l, (int)(90 * done / of));
+		progress(l, done < of ? (int)(90 * done / of) : 90);
 	}
 	return rc < 0 ? rc : load_window(&windows[turn ^ 1], err);
 }

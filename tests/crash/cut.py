@@ -234,10 +234,8 @@ def record_all(rng, steps):
     first = os.path.getsize(log)
     who = {letter: noting(writers.Writer, log)(m.index, letter, rng.random()) for letter in LETTERS}
     who["tree"] = noting(writers.Tree, log)(m.path, rng.random())
-    for name, writer in who.items():
-        writers.in_background(writer, os.path.join(m.dir, name + ".result"), steps)
-    for _ in who:
-        os.wait()
+    for child in [writers.in_background(writer, os.path.join(m.dir, name + ".result"), steps) for name, writer in who.items()]:
+        os.waitpid(child, 0)
     m.stop()
     subprocess.run([VECFS, "compact", m.store], env=dict(os.environ, LD_PRELOAD=SHIM), stdout=subprocess.DEVNULL, check=True)
     histories = {}

@@ -67,9 +67,13 @@ class Reader:
         for name in self.rng.sample(names, min(3, len(names))):
             try:
                 with open(self.at("vectors", name), "rb") as f:
-                    record = msgpack.unpackb(f.read())
+                    content = f.read()
             except FileNotFoundError:
                 continue
+            # Removed since, and being written anew: it is empty until that is closed.
+            if not content:
+                continue
+            record = msgpack.unpackb(content)
             if record["key"] + ".msgpack" != name or len(record["data"]["float32"]) != writers.DIM:
                 return "%s holds %r" % (name, record)
 
@@ -93,8 +97,8 @@ class Reader:
             begun = time.monotonic()
             try:
                 wrong = kind()
-            except OSError as e:
-                wrong = str(e)
+            except Exception as e:
+                wrong = repr(e)
             took = time.monotonic() - begun
             self.slowest[kind.__name__] = max(took, self.slowest.get(kind.__name__, 0))
             self.changes += 1
@@ -118,15 +122,22 @@ def work(m, rng, models, tree, seconds):
     TimedWriter.until = time.monotonic() + seconds
     for writer in who.values():
         writer.until = TimedWriter.until
-    for name, writer in who.items():
-        writers.in_background(writer, os.path.join(m.dir, name))
-    for _ in who:
-        os.wait()
+    children = {name: writers.in_background(writer, os.path.join(m.dir, name)) for name, writer in who.items()}
+    # Each by its number: the daemon is a child too, and its end is looked at below.
+    ends = {name: os.waitpid(child, 0)[1] for name, child in children.items()}
+    check_daemon(m)
     results = {}
     for name in who:
+        if ends[name]:
+            raise RuntimeError("%s ended with %d" % (name, ends[name]))
         with open(os.path.join(m.dir, name), "rb") as f:
             results[name] = pickle.load(f)
     return results
+
+
+def check_daemon(m):
+    if m.process.poll() is not None:
+        raise RuntimeError("the daemon has ended with %d" % m.process.poll())
 
 
 def in_background_waits(m):

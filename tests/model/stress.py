@@ -121,15 +121,14 @@ def work(m, seed, out):
         with open(out, "w") as f:
             json.dump([worker.done, worker.unexpected], f)
         os._exit(0)
+    return pid
 
 
 m = Mount()
 print("# VECFS_SEED=%d" % SEED)
 outs = [os.path.join(m.dir, "out%d" % i) for i in range(PROCESSES)]
-for i, out in enumerate(outs):
-    work(m, SEED * PROCESSES + i, out)
-for _ in outs:
-    os.wait()
+for child in [work(m, SEED * PROCESSES + i, out) for i, out in enumerate(outs)]:
+    os.waitpid(child, 0)
 results = [json.load(open(out)) for out in outs]
 check("whole records and ordinary races only", not any(bad for _, bad in results), *[line for _, bad in results for line in bad])
 check("everybody came forward", all(done > 0 for done, _ in results), [done for done, _ in results])

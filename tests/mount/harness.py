@@ -106,8 +106,8 @@ class Mount:
             if p.returncode == 0:
                 break
             note("not unmounted: " + p.stderr.strip())
-            if left == 0:
-                raise OSError(errno.EBUSY, p.stderr)
+            if left == 0 or self.process.poll() is not None:
+                raise RuntimeError("%s (the daemon: %s)" % (p.stderr, self.process.poll()))
             time.sleep(0.1)
         code = self.process.wait(60)
         self.log.close()
@@ -122,15 +122,18 @@ class Mount:
         """What a suite that ends by an exception leaves: whether the daemon lives, and what it has said."""
         sys.__excepthook__(kind, value, trace)
         code = self.process.poll()
-        note("the daemon has ended with %s" % code if code is not None else "the daemon lives; its threads wait in %s" % self.waiting())
         with open(os.path.join(self.dir, "log"), errors="replace") as f:
             note(f.read()[-4000:])
+        note("the daemon has ended with %s" % code if code is not None else "the daemon lives; its threads wait in %s" % self.waiting())
 
     def waiting(self):
         places = []
         for thread in os.listdir("/proc/%d/task" % self.process.pid):
-            with open("/proc/%d/task/%s/wchan" % (self.process.pid, thread)) as f:
-                places.append(f.read())
+            try:
+                with open("/proc/%d/task/%s/wchan" % (self.process.pid, thread)) as f:
+                    places.append(f.read())
+            except OSError:
+                places.append("gone")
         return {place: places.count(place) for place in places}
 
     def cleanup(self):
