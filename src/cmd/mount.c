@@ -16,6 +16,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "last_words.h"
 #include "mount_options.h"
 #include "notify.h"
 #include "sandbox.h"
@@ -193,6 +194,7 @@ int vf_cmd_mount(int argc, char **argv)
 		vf_cmd_failed(&err);
 		status = VF_EXIT_USAGE;
 	} else {
+		vf_last_words_prepare();
 		signal(SIGHUP, SIG_IGN);
 		signal(SIGPIPE, SIG_IGN);
 		/* A file size limit is an error of the write, not our end. */
