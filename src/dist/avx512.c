@@ -380,14 +380,7 @@ AVX512 static void exact_dot(const float *a, const float *b, size_t n, double su
 	put_lanes(lanes[0], ab);
 	put_lanes(lanes[1], aa);
 	put_lanes(lanes[2], bb);
-	for (; i < n; i++) {
-		double x = a[i], y = b[i];
-		lanes[0][i % 8] += x * y;
-		lanes[1][i % 8] += x * x;
-		lanes[2][i % 8] += y * y;
-	}
-	for (size_t k = 0; k < 3; k++)
-		sums[k] = VF_SUM_EIGHT(lanes[k]);
+	VF_EXACT_DOT_REST(a, b, i, n, lanes, sums);
 }
 
 const struct vf_kernels vf_kernels_avx512 = {

@@ -52,8 +52,8 @@ typedef float vf_float_lanes __attribute__((vector_size(16), aligned(4), may_ali
 
 #define VF_PUT_LANES(to, low, high) (memcpy((to), &(low), sizeof(low)), memcpy((to) + 4, &(high), sizeof(high)))
 
-#define VF_EXACT(l2sq_name, dot_name, attribute)                                                                    \
-	attribute static double l2sq_name(const float *a, const float *b, size_t n)                                  \
+#define VF_EXACT_L2SQ(name, attribute)                                                                              \
+	attribute static double name(const float *a, const float *b, size_t n)                                       \
 	{                                                                                                            \
 		vf_lanes low = { 0 }, high = { 0 };                                                                  \
 		size_t i = 0;                                                                                        \
@@ -70,8 +70,23 @@ typedef float vf_float_lanes __attribute__((vector_size(16), aligned(4), may_ali
 			sum[i % 8] += d * d;                                                                         \
 		}                                                                                                    \
 		return VF_SUM_EIGHT(sum);                                                                            \
-	}                                                                                                            \
-	attribute static void dot_name(const float *a, const float *b, size_t n, double sums[3])                     \
+	}
+
+/* The numbers that fill no eight lanes, and the sums of the lanes. */
+#define VF_EXACT_DOT_REST(a, b, i, n, lanes, sums)                                                                  \
+	do {                                                                                                         \
+		for (; i < n; i++) {                                                                                 \
+			double x = a[i], y = b[i];                                                                   \
+			lanes[0][i % 8] += x * y;                                                                    \
+			lanes[1][i % 8] += x * x;                                                                    \
+			lanes[2][i % 8] += y * y;                                                                    \
+		}                                                                                                    \
+		for (size_t k = 0; k < 3; k++)                                                                       \
+			sums[k] = VF_SUM_EIGHT(lanes[k]);                                                            \
+	} while (0)
+
+#define VF_EXACT_DOT(name, attribute)                                                                               \
+	attribute static void name(const float *a, const float *b, size_t n, double sums[3])                         \
 	{                                                                                                            \
 		vf_lanes ab = { 0 }, aa = { 0 }, bb = { 0 }, ab2 = { 0 }, aa2 = { 0 }, bb2 = { 0 };                 \
 		size_t i = 0;                                                                                       \
@@ -89,14 +104,7 @@ typedef float vf_float_lanes __attribute__((vector_size(16), aligned(4), may_ali
 		VF_PUT_LANES(lanes[0], ab, ab2);                                                                    \
 		VF_PUT_LANES(lanes[1], aa, aa2);                                                                    \
 		VF_PUT_LANES(lanes[2], bb, bb2);                                                                    \
-		for (; i < n; i++) {                                                                                 \
-			double x = a[i], y = b[i];                                                                   \
-			lanes[0][i % 8] += x * y;                                                                    \
-			lanes[1][i % 8] += x * x;                                                                    \
-			lanes[2][i % 8] += y * y;                                                                    \
-		}                                                                                                    \
-		for (size_t k = 0; k < 3; k++)                                                                       \
-			sums[k] = VF_SUM_EIGHT(lanes[k]);                                                            \
+		VF_EXACT_DOT_REST(a, b, i, n, lanes, sums);                                                         \
 	}
 
 #endif

@@ -65,7 +65,8 @@ VF_GATHER(l2sq_f32_gather, l2sq_f32_four, float, )
 VF_GATHER(dot_f32_gather, dot_f32_four, float, )
 VF_GATHER(l2sq_u8_gather, l2sq_u8_four, uint8_t, )
 VF_GATHER(dot_u8_gather, dot_u8_four, uint8_t, )
-VF_EXACT(exact_l2sq, exact_dot, )
+VF_EXACT_L2SQ(exact_l2sq, )
+VF_EXACT_DOT(exact_dot, )
 
 const struct vf_kernels vf_kernels_plain = {
 	"plain", dot_f32, l2sq_f32, l2sq_u8, dot_u8,

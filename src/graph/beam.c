@@ -312,11 +312,14 @@ void vf_beam_walk(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam,
 	beam->found = p.count;
 }
 
-/* Greedy (algorithm 5, the upper levels): a width of 1 is enough to find a place to begin. */
+/* Greedy (algorithm 5, the upper levels): a width of 1 is enough to find a place to begin. Who was measured before, on this level or above, is no
+ * nearer, and is not measured again. */
 void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint64_t entry, uint32_t *at, float *distance)
 {
 	uint32_t node = (uint32_t)entry & VF_LINK_SLOT;
 
+	vf_walker_forget(w);
+	vf_walker_see(w, node);
 	w->fresh[0] = node;
 	measure(g, w, 1);
 	*distance = w->fresh_distance[0];
@@ -325,10 +328,11 @@ void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_be
 			const vf_link *list = vf_list(g, node, level);
 			uint32_t n = 0;
 			nearer = false;
-			for (uint32_t link; n < g->degree && (link = vf_list_at(list, n)) != VF_SLOT_NONE; n++) {
-				w->fresh[n] = link & VF_LINK_SLOT;
-				prefetch_code(g, w->fresh[n]);
-			}
+			for (uint32_t i = 0, link; i < g->degree && (link = vf_list_at(list, i)) != VF_SLOT_NONE; i++)
+				if (vf_walker_see(w, link & VF_LINK_SLOT)) {
+					w->fresh[n++] = link & VF_LINK_SLOT;
+					prefetch_code(g, link & VF_LINK_SLOT);
+				}
 			measure(g, w, n);
 			for (uint32_t i = 0; i < n; i++)
 				if (w->fresh_distance[i] < *distance) {
