@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The order of linking: vectors that lie near each other one after the other, so that each walk finds what it needs in the cache, where the one
  * before has been. Some thousands that wait are put into cells, each to the nearest of a few hundred of them, and linked cell by cell. 100,000 x 768: .6
- * to .7 of the CPU, 60,000 x 784: .8, 20,000 x 512 (which fit in the cache as they are): .9; with the same recall.
+ * to .7 of the CPU, 60,000 x 784: .7 to .8, 20,000 x 512 (which fit in the cache as they are): .9 to 1; with the same recall.
  *
  * It is a suggestion only: who takes a slot from here claims it like any other. */
 #include <stdlib.h>
