@@ -280,9 +280,9 @@ static int run(struct vf_loop *loop)
 		wait_for_end(loop, &outside);
 	join_threads(loop);
 	pthread_sigmask(SIG_SETMASK, &outside, NULL);
-	/* Over, as it is: returns at once, with what has ended it. */
 	if (rc == 0)
 		rc = atomic_load(&loop->error);
+	/* Over, as it is: returns at once, with the signal that has ended it. */
 	return rc ? rc : fuse_session_loop(loop->face->session);
 }
 
