@@ -5,6 +5,7 @@
 
 #include "ask_internal.h"
 #include "places.h"
+#include "vecfs/prefetch.h"
 
 /* ---- the law of codes ---- */
 
@@ -89,10 +90,9 @@ static bool is_past(const struct vf_probe *probe, const struct residuals *seen, 
 	return isfinite(floor) && floor > limit;
 }
 
-/* Rows that are on their way while one is measured, and how much of each is asked for: the processor follows the rest by itself. */
-#define ROWS_AHEAD     4u
-#define PREFETCH_BYTES 4096u
-#define PLACES_AHEAD   16u
+/* Rows that are on their way while one is measured. */
+#define ROWS_AHEAD   4u
+#define PLACES_AHEAD 16u
 
 /* This many are read beyond the wanted before the law is trusted. */
 #define READ_BEYOND 1u
@@ -146,9 +146,7 @@ static void expect_row(const struct reading *r, uint32_t i)
 
 	if (!r->places || i >= r->probe->nhits || !(vector = vf_places_find(r->places, r->probe->hits[i].slot, r->probe->hits[i].serial).vector))
 		return;
-	const char *row = vf_txn_at(r->how->txn, vector);
-	for (size_t k = 0; k < r->gauge.dim * sizeof(float) && k < PREFETCH_BYTES; k += 64)
-		__builtin_prefetch(row + k);
+	vf_prefetch_row(vf_txn_at(r->how->txn, vector), r->gauge.dim * sizeof(float));
 }
 
 /* What reading always comes to, and a little more. */
