@@ -15,13 +15,13 @@
  *   0  base/            errors, spans, arenas, spools, names, values, clocks, the log
  */
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "vecfs/heap.h"
 
 static const char help[] =
 	"vecfs " PACKAGE_VERSION " - vector search as files\n"
@@ -56,15 +56,6 @@ static int print(const char *text)
 	return fputs(text, stdout) < 0 || fflush(stdout) ? VF_EXIT_FAILED : VF_EXIT_OK;
 }
 
-/* An open index has lists of LMDB's of 1 and 2 MiB that it hardly touches. On fresh pages of their own they cost nothing; but malloc by and by
- * stops giving such pages, unless it is told where to begin. */
-static void keep_large_blocks_apart(void)
-{
-#ifdef M_MMAP_THRESHOLD
-	mallopt(M_MMAP_THRESHOLD, 1 << 20);
-#endif
-}
-
 /* Who was started with one of them closed would get a file of the store there, and lose it when the daemon goes to the background. */
 static bool have_standard_descriptors(void)
 {
@@ -82,7 +73,7 @@ int main(int argc, char **argv)
 {
 	if (!have_standard_descriptors())
 		return VF_EXIT_FAILED;
-	keep_large_blocks_apart();
+	vf_heap_set_up();
 	if (argc < 2)
 		return vf_cmd_usage("vecfs STORE MOUNTPOINT [-o OPTIONS], or vecfs --help");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)

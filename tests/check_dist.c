@@ -111,6 +111,57 @@ START_TEST(a_query_of_floats_is_measured_against_rows_of_bytes)
 }
 END_TEST
 
+START_TEST(codes_are_the_nearest_bytes_and_the_same_on_every_row)
+{
+	const struct vf_code_scale scale = { 0.75f, 150 };
+	const struct vf_kernels *rows[4];
+	size_t nrows = vf_kernels_available(rows);
+	uint8_t want[N_MAX], got[N_MAX + 1];
+
+	fill();
+	for (size_t r = 0; r < nrows; r++)
+		for (size_t n = 0; n <= N_MAX; n++) {
+			const float *vector = floats_a + n % 7, *mean = floats_b + n % 5;
+			bool beyond = false;
+			for (size_t i = 0; i < n; i++) {
+				volatile float x = vector[i] * scale.scale;   /* not fused */
+				x = (x - mean[i]) * scale.inverse;
+				x += 128.5f;
+				beyond |= x < 0 || x >= 256;
+				want[i] = (uint8_t)(x < 0 ? 0 : x >= 256 ? 255 : x);
+			}
+			got[n] = 77;
+			ck_assert_int_eq(rows[r]->codes_u8(vector, mean, &scale, n, got), beyond);
+			ck_assert_mem_eq(got, want, n);
+			ck_assert_uint_eq(got[n], 77);
+		}
+}
+END_TEST
+
+START_TEST(codes_are_clamped_at_both_ends_and_tell_so)
+{
+	static const struct { float number; uint8_t code; bool clamped; } cases[] = {
+		{ -128.5f, 0, false }, { -128.6f, 0, true }, { -1e30f, 0, true }, { 127.4f, 255, false }, { 127.5f, 255, true }, { 3e38f, 255, true },
+		{ 0, 128, false }, { -0.5f, 128, false }, { 0.5f, 129, false },
+	};
+	const struct vf_code_scale scale = { 1, 1 };
+	const struct vf_kernels *rows[4];
+	size_t nrows = vf_kernels_available(rows);
+	float mean[20] = { 0 }, vector[20] = { 0 };
+	uint8_t code[20];
+
+	/* At each place of a block and of what is left. */
+	for (size_t r = 0; r < nrows; r++)
+		for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++)
+			for (size_t at = 0; at < 20; at++) {
+				vector[at] = cases[c].number;
+				ck_assert_int_eq(rows[r]->codes_u8(vector, mean, &scale, 20, code), cases[c].clamped);
+				ck_assert_uint_eq(code[at], cases[c].code);
+				vector[at] = 0;
+			}
+}
+END_TEST
+
 START_TEST(sums_in_double_have_the_same_bits_on_every_row)
 {
 	const struct vf_kernels *rows[4];
@@ -193,5 +244,6 @@ END_TEST
 
 CHECK_MAIN("dist",
 	every_row_of_kernels_agrees_with_plain_c, a_gather_agrees_with_one_row_at_a_time_and_is_the_same_at_every_place,
-	a_query_of_floats_is_measured_against_rows_of_bytes, sums_in_double_have_the_same_bits_on_every_row, integer_sums_do_not_overflow_at_the_largest_dimension,
+	a_query_of_floats_is_measured_against_rows_of_bytes, codes_are_the_nearest_bytes_and_the_same_on_every_row,
+	codes_are_clamped_at_both_ends_and_tell_so, sums_in_double_have_the_same_bits_on_every_row, integer_sums_do_not_overflow_at_the_largest_dimension,
 	distances_are_what_the_metrics_say, a_vector_is_at_cosine_distance_0_from_itself_at_every_scale, metrics_have_names_and_aliases)

@@ -569,6 +569,47 @@ START_TEST(a_map_grows_among_readers)
 }
 END_TEST
 
+START_TEST(a_large_write_gives_its_memory_back)
+{
+	struct vf_txn *txn;
+
+	begin();
+	vf_store_kept_max = 1 << 20;
+	ck_ok(commit_big(0, 100, &err));
+	ck_assert_uint_eq(store->openings, 1);
+	ck_ok(commit_big(100, 700, &err));
+	ck_assert_uint_eq(store->openings, 2);
+	ck_assert_uint_eq(store->kept_bytes, 0);
+	/* One that reads is not disturbed, and the next write sees to it. */
+	ck_ok(vf_txn_read(store, &txn, &err));
+	ck_ok(commit_big(800, 700, &err));
+	ck_assert_uint_eq(store->openings, 2);
+	vf_txn_end(&txn);
+	ck_ok(commit_big(1500, 1, &err));
+	ck_assert_uint_eq(store->openings, 3);
+	check_big(1501);
+	/* Nor is what was not committed kept. */
+	ck_ok(vf_txn_write(store, &txn, &err));
+	ck_ok(big_write(&(struct big_job){ .first = 2000, .rows = 700 }, txn, &err));
+	vf_txn_end(&txn);
+	ck_ok(commit_big(1501, 1, &err));
+	ck_assert_uint_eq(store->openings, 4);
+	check_big(1502);
+	end();
+}
+END_TEST
+
+START_TEST(a_file_is_opened_anew_among_readers_and_writers)
+{
+	begin();
+	vf_store_kept_max = 0;
+	run_group_threads();
+	check_group_rows();
+	ck_assert_uint_gt(store->openings, 1);
+	end();
+}
+END_TEST
+
 START_TEST(jobs_of_many_threads_commit_while_the_map_grows)
 {
 	vf_store_map_first = 1 << 16;
@@ -842,7 +883,8 @@ CHECK_MAIN("store",
 	rows_are_those_of_a_model_also_after_reopening, a_scan_starts_at_the_first_key_not_below_and_can_be_moved,
 	rows_can_be_deleted_under_a_scan, a_read_sees_one_moment, a_nested_part_is_taken_back_alone, a_key_has_1_to_511_bytes,
 	jobs_of_many_threads_commit_in_order_and_a_failing_one_is_taken_back_alone, a_file_outgrows_its_map_and_nobody_hears_about_it,
-	a_file_grows_after_its_directory_was_renamed, a_map_grows_among_readers, jobs_of_many_threads_commit_while_the_map_grows,
+	a_file_grows_after_its_directory_was_renamed, a_map_grows_among_readers, a_large_write_gives_its_memory_back,
+	a_file_is_opened_anew_among_readers_and_writers, jobs_of_many_threads_commit_while_the_map_grows,
 	a_process_with_little_address_space_gets_a_smaller_map, a_full_disk_fails_the_commit_and_harms_nothing,
 	a_failed_sync_fails_the_commit_and_harms_nothing, a_failed_meta_page_fails_the_commit_and_the_store_goes_on,
 	what_is_no_store_is_refused_in_words, a_store_opened_for_reading_refuses_to_write,

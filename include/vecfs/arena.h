@@ -18,7 +18,7 @@ void *vf_arena_alloc(struct vf_arena *arena, size_t size);
 void *vf_arena_zalloc(struct vf_arena *arena, size_t size);
 /* A copy with a NUL behind it (not counted in len). data is NULL when out of memory. */
 struct vf_span vf_arena_copy(struct vf_arena *arena, struct vf_span s);
-/* Frees all but one block, which the next request reuses. */
+/* Frees all but one block, of at most a megabyte, which the next request reuses. */
 void vf_arena_reset(struct vf_arena *arena);
 void vf_arena_free(struct vf_arena *arena);
 

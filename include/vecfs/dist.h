@@ -25,8 +25,12 @@ double vf_distance_of_line(enum vf_metric metric, double line);
  * row gives the same bits wherever in `ids` it stands. n counts numbers, not bytes. */
 typedef void vf_gather_fn(const void *query, const void *rows, size_t stride, const uint32_t *ids, size_t count, size_t n, float *out);
 
+/* How numbers lie on codes: (number * scale - mean) / step, from the middle of the bytes on. */
+struct vf_code_scale { float scale, inverse; };   /* 1 / step */
+#define VF_CODE_ZERO 128
+
 /* One row an instruction set; every function may be given unaligned pointers and any n.
- * Kernels differ from plain C by rounding only; the integer ones and the exact ones not at all. */
+ * Kernels differ from plain C by rounding only; the integer ones, the exact ones and those that make codes not at all. */
 struct vf_kernels {
 	const char *name;                                              /* "avx512", "avx2", "neon", "plain" */
 	float (*dot_f32)(const float *a, const float *b, size_t n);
@@ -39,6 +43,8 @@ struct vf_kernels {
 	vf_gather_fn *l2sq_f32_gather, *dot_f32_gather, *l2sq_u8_gather, *dot_u8_gather;
 	/* A query of floats, rows of bytes: for what bytes cannot tell. Slower than bytes against bytes. */
 	vf_gather_fn *l2sq_mixed_gather;
+	/* Rounded to the nearest byte. True when one was clamped. Finite numbers. */
+	bool (*codes_u8)(const float *vector, const float *mean, const struct vf_code_scale *scale, size_t n, uint8_t *code);
 	/* What answers report, in double: sum of (a-b)^2; sums of a*b, a*a and b*b. */
 	double (*exact_l2sq)(const float *a, const float *b, size_t n);
 	void (*exact_dot)(const float *a, const float *b, size_t n, double sums[3]);

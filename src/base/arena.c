@@ -2,32 +2,68 @@
 #include "vecfs/arena.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 struct vf_arena_block {
 	struct vf_arena_block *next;
-	size_t used, size;
+	size_t used, size, mapped;      /* 0: from malloc */
 	_Alignas(16) unsigned char bytes[];
 };
 
 #define BLOCK_BYTES_MIN 4000u
+#define BLOCK_BYTES_MAX ((size_t)32 << 20)
+/* What is kept for the next request. */
+#define KEPT_BYTES_MAX  ((size_t)1 << 20)
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
+/* Large blocks lie on huge pages: finding ordinary ones for 120 MB of vectors took as long as copying them there. Of a mapping what
+ * is not used takes no memory, so its place need not be aligned. */
+static struct vf_arena_block *map_block(size_t bytes)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		return NULL;
+	madvise(at, bytes, MADV_HUGEPAGE);
+	return at;
+}
+
+static struct vf_arena_block *new_block(size_t size)
+{
+	size_t bytes = sizeof(struct vf_arena_block) + size;
+	bool maps = bytes > 2 * HUGE_PAGE_BYTES;
+	struct vf_arena_block *block = maps ? map_block(bytes) : malloc(bytes);
+
+	if (block)
+		*block = (struct vf_arena_block){ .size = size, .mapped = maps ? bytes : 0 };
+	return block;
+}
+
+static void free_block(struct vf_arena_block *block)
+{
+	if (block->mapped)
+		munmap(block, block->mapped);
+	else
+		free(block);
+}
 
 static struct vf_arena_block *add_block(struct vf_arena *arena, size_t size)
 {
 	/* Doubling keeps the number of blocks small without reserving much for a small request. */
 	size_t want = arena->bytes > BLOCK_BYTES_MIN ? arena->bytes : BLOCK_BYTES_MIN;
 
-	if (want > (1u << 20))
-		want = 1u << 20;
+	if (want > BLOCK_BYTES_MAX)
+		want = BLOCK_BYTES_MAX;
 	if (want < size)
 		want = size;
 	if (want > SIZE_MAX - sizeof(struct vf_arena_block))
 		return NULL;
-	struct vf_arena_block *block = malloc(sizeof *block + want);
+	struct vf_arena_block *block = new_block(want);
 	if (!block)
 		return NULL;
-	*block = (struct vf_arena_block){ .next = arena->blocks, .size = want };
+	block->next = arena->blocks;
 	arena->blocks = block;
-	arena->bytes += want;
+	arena->bytes += block->size;
 	return block;
 }
 
@@ -71,8 +107,10 @@ void vf_arena_reset(struct vf_arena *arena)
 {
 	struct vf_arena_block *keep = arena->blocks;
 
-	if (!keep)
+	if (!keep || keep->size > KEPT_BYTES_MAX) {
+		vf_arena_free(arena);
 		return;
+	}
 	struct vf_arena rest = { keep->next, 0 };
 	vf_arena_free(&rest);
 	keep->next = NULL;
@@ -86,7 +124,7 @@ void vf_arena_free(struct vf_arena *arena)
 
 	while (block) {
 		struct vf_arena_block *next = block->next;
-		free(block);
+		free_block(block);
 		block = next;
 	}
 	*arena = (struct vf_arena)VF_ARENA_INIT;

@@ -232,9 +232,35 @@ AVX2 static void exact_dot(const float *a, const float *b, size_t n, double sums
 	VF_EXACT_DOT_REST(a, b, i, n, lanes, sums);
 }
 
+AVX2_INLINE __m256 code_eight(const float *vector, const float *mean, const struct vf_code_scale *s)
+{
+	__m256 x = _mm256_sub_ps(_mm256_mul_ps(_mm256_loadu_ps(vector), _mm256_set1_ps(s->scale)), _mm256_loadu_ps(mean));
+
+	return _mm256_add_ps(_mm256_mul_ps(x, _mm256_set1_ps(s->inverse)), _mm256_set1_ps(VF_CODE_ROUND));
+}
+
+/* Products and sums apart: fused they would round otherwise than on other CPUs. */
+AVX2 static bool codes_u8(const float *vector, const float *mean, const struct vf_code_scale *scale, size_t n, uint8_t *code)
+{
+	const __m256 zero = _mm256_setzero_ps(), top = _mm256_set1_ps(VF_CODE_TOP);
+	__m256 clamped = zero;
+	size_t i = 0;
+
+	for (; i + 8 <= n; i += 8) {
+		__m256 x = code_eight(vector + i, mean + i, scale), kept = _mm256_min_ps(_mm256_max_ps(x, zero), top);
+		clamped = _mm256_or_ps(clamped, _mm256_cmp_ps(x, zero, _CMP_LT_OQ));
+		clamped = _mm256_or_ps(clamped, _mm256_cmp_ps(x, _mm256_set1_ps(256), _CMP_GE_OQ));
+		__m256i ints = _mm256_cvttps_epi32(kept);
+		__m128i words = _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256(ints, 1));
+		_mm_storel_epi64((__m128i *)(void *)(code + i), _mm_packus_epi16(words, words));
+	}
+	bool rest = vf_codes_u8(vector + i, mean + i, scale, n - i, code + i);
+	return rest || _mm256_movemask_ps(clamped);
+}
+
 const struct vf_kernels vf_kernels_avx2 = {
 	"avx2", dot_f32, l2sq_f32, l2sq_u8, dot_u8,
-	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, l2sq_mixed_gather, exact_l2sq, exact_dot,
+	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, l2sq_mixed_gather, codes_u8, exact_l2sq, exact_dot,
 };
 #else
 typedef int vf_avx2_is_not_for_this_architecture;

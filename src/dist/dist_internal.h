@@ -16,6 +16,12 @@ extern const struct vf_kernels vf_kernels_neon;
 
 vf_gather_fn vf_mixed_gather;
 
+bool vf_codes_u8(const float *vector, const float *mean, const struct vf_code_scale *scale, size_t n, uint8_t *code);
+/* Half is added because a conversion cuts. */
+#define VF_CODE_ROUND (VF_CODE_ZERO + 0.5f)
+/* The last below the first that is above every byte. */
+#define VF_CODE_TOP   255.99998f
+
 /* A gather from `four`, which measures four rows at once; the last rows of a group are repeated to fill it, so that every
  * row goes through the same arithmetic. Four share each load of the query: 1.23 x on 768 dimensions. */
 #define VF_GATHER(name, four, type, attribute)                                                                      \

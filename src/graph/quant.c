@@ -9,7 +9,6 @@
 #include "graph_internal.h"
 
 #define CODE_HALF   127.0f
-#define CODE_ZERO   128
 #define BINS        4096u
 /* What rounding moves a coordinate by, squared, on average. */
 #define ROUNDING    (1.0 / 12)
@@ -209,11 +208,11 @@ static void apply_f32(const struct vf_graph *g, const float *vector, uint8_t *co
 }
 
 /* How vectors of one kind lie on the codes. */
-struct scale { float scale, step, inverse; };
+struct scale { float scale, step; };
 
 static struct scale scale_of_vector(const struct vf_graph *g, const float *vector)
 {
-	return (struct scale){ scale_of(g->params.metric, vector, g->quant.dim), g->quant.step, 1 / g->quant.step };
+	return (struct scale){ scale_of(g->params.metric, vector, g->quant.dim), g->quant.step };
 }
 
 static struct scale scale_of_query(const struct vf_graph *g, const float *vector)
@@ -227,7 +226,7 @@ static struct scale scale_of_query(const struct vf_graph *g, const float *vector
 	float step = most / CODE_HALF;
 	if (!(step > 0 && isfinite(1 / step)))
 		step = 1;
-	return (struct scale){ 1, step, 1 / step };
+	return (struct scale){ 1, step };
 }
 
 static float unit_of(const struct vf_graph *g, const float *vector, const struct scale *s, uint32_t i)
@@ -241,44 +240,21 @@ static double clamped_by(const struct vf_graph *g, const float *vector, const st
 	double square = 0;
 
 	for (uint32_t i = 0; i < g->quant.dim; i++) {
-		double unit = unit_of(g, vector, s, i), beyond = fmax(unit - (CODE_HALF + 0.5), -CODE_ZERO - 0.5 - unit);
+		double unit = unit_of(g, vector, s, i), beyond = fmax(unit - (CODE_HALF + 0.5), -VF_CODE_ZERO - 0.5 - unit);
 		square += beyond > 0 ? beyond * beyond : 0;
 	}
 	return square;
 }
 
-/* As wide as every CPU has them; the compiler takes wider ones to pieces. */
-typedef float vf_four __attribute__((vector_size(16)));
-typedef int32_t vf_four_ints __attribute__((vector_size(16)));
-
-/* Four numbers at a time, or the first n of them, as codes; notes which were clamped. */
-static inline void code_four(const float *vector, const float *mean, const struct scale *s, uint32_t n, uint8_t *code, vf_four_ints *clamped)
-{
-	vf_four x = { 0 }, m = { 0 };
-
-	memcpy(&x, vector, n * sizeof *vector);
-	memcpy(&m, mean, n * sizeof *mean);
-	/* Half is added because a conversion cuts. */
-	x = (x * s->scale - m) * s->inverse + (CODE_ZERO + 0.5f);
-	vf_four_ints below = x < 0, above = x >= 256, ints = __builtin_convertvector(x, vf_four_ints);
-	ints = (ints & ~below & ~above) | (above & 255);
-	for (uint32_t i = 0; i < n; i++)
-		code[i] = (uint8_t)ints[i];
-	*clamped |= below | above;
-}
-
 /* False when clamping moves it further than rounding does. */
 static bool apply_u8(const struct vf_graph *g, const float *vector, const struct scale *s, uint8_t *code)
 {
-	uint32_t dim = g->quant.dim, i = 0;
-	vf_four_ints clamped = { 0 };
+	const struct vf_code_scale on_codes = { s->scale, 1 / s->step };
+	uint32_t dim = g->quant.dim;
+	bool clamped = vf_kernels()->codes_u8(vector, g->quant.mean, &on_codes, dim, code);
 
-	for (; i + 4 <= dim; i += 4)
-		code_four(vector + i, g->quant.mean + i, s, 4, code + i, &clamped);
-	if (i < dim)
-		code_four(vector + i, g->quant.mean + i, s, dim - i, code + i, &clamped);
-	memset(code + dim, CODE_ZERO, g->code_stride - dim);
-	return !(clamped[0] | clamped[1] | clamped[2] | clamped[3]) || !(clamped_by(g, vector, s) > ROUNDING * dim);
+	memset(code + dim, VF_CODE_ZERO, g->code_stride - dim);
+	return !clamped || !(clamped_by(g, vector, s) > ROUNDING * dim);
 }
 
 bool vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code)
@@ -293,7 +269,7 @@ bool vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code
 
 static void put_units(const struct vf_graph *g, const float *vector, const struct scale *s, float *units)
 {
-	float zero = g->params.metric == VF_DOT ? 0 : CODE_ZERO;
+	float zero = g->params.metric == VF_DOT ? 0 : VF_CODE_ZERO;
 
 	for (uint32_t i = 0; i < g->quant.dim; i++)
 		units[i] = unit_of(g, vector, s, i) + zero;

@@ -5,7 +5,11 @@
 #include <xxhash.h>
 
 #include "change.h"
+#include "vecfs/heap.h"
 #include "vecfs/name.h"
+
+/* What such a batch took is given back at once. */
+#define LARGE_BYTES ((uint64_t)4 << 20)
 
 enum op_kind { OP_PUT, OP_REMOVE, OP_UPDATE, OP_DELETE };
 
@@ -398,7 +402,11 @@ int vf_batch_apply(struct vf_batch *batch, struct vf_receipt *receipt, struct vf
 		batch->receipt = (struct vf_receipt){ .skipped = batch->skipped };
 	if (rc == 0)
 		*receipt = batch->receipt;
+	bool large = batch->bytes > LARGE_BYTES;
 	empty(batch);
+	/* The store has freed its pages too. */
+	if (large)
+		vf_heap_trim();
 	return rc;
 }
 

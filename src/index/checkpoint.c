@@ -10,6 +10,7 @@
 
 #include "keeper.h"
 #include "vecfs/clock.h"
+#include "vecfs/heap.h"
 
 #define MS               INT64_C(1000000)
 #define SLICE_NS         (5 * MS)       /* of linking, between two looks at other work */
@@ -376,6 +377,7 @@ static int64_t do_chores(struct vf_index *index)
 	if (checkpoint_in == 0) {
 		if (checkpoint(index, &err) < 0)
 			vf_index_warn(index, "the checkpoint waits: %s", err.text);
+		vf_heap_trim();
 		return 0;
 	}
 	return sweep_in < checkpoint_in ? sweep_in : checkpoint_in;

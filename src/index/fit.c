@@ -5,7 +5,7 @@
 #include "keeper.h"
 
 #define SAMPLE_VECTORS_MAX 20000u
-#define SAMPLE_BYTES_MAX   (64u << 20)
+#define SAMPLE_BYTES_MAX   (16u << 20)
 
 struct sample {
 	uint32_t dim;

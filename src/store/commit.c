@@ -141,7 +141,7 @@ static int check_ballast(struct vf_txn *txn, const struct vf_job *group, struct 
 /* Freed pages are used again when nobody reads any more what they were. */
 static bool outwait_readers(struct vf_store *store, bool *waited)
 {
-	if (*waited || !vf_gate_shut(store, true))
+	if (*waited || !vf_gate_shut(store, VF_GATE_WAITS))
 		return false;
 	vf_gate_open(store);
 	return *waited = true;
@@ -204,12 +204,12 @@ static bool try_group(struct vf_store *store, struct vf_job *group, bool *waited
 	}
 	struct vf_job *spoiler = write_group(&txn, group);
 	if (spoiler && txn.trouble != MDB_MAP_FULL) {
-		mdb_txn_abort(txn.mdb);
+		vf_txn_drop_write(&txn);
 		take_back(&txn, spoiler, group, waited);
 		return true;
 	}
 	if (!txn.trouble && check_ballast(&txn, group, &err)) {
-		mdb_txn_abort(txn.mdb);
+		vf_txn_drop_write(&txn);
 		if (err.code == ENOSPC && make_way(store, group, waited, &err))
 			return true;
 		fail_rest(group, &err);
@@ -233,6 +233,7 @@ static void lead(struct vf_store *store)
 	for (struct vf_job *job = group; job; job = job->next)
 		if (job->ran && job->done)
 			job->done(job->ctx, job->rc == 0);
+	vf_env_slim(store, VF_GATE_MOMENT);
 	pthread_mutex_unlock(&store->writer);
 	pass_lead(store);
 	while (group) {

@@ -7,9 +7,12 @@
 
 /* A reader that waits at the shut gate may be the very one that another reader waits for, so the gate never stays shut for long:
  * it is tried again and again, and after all tries the writer fails instead of everybody standing still. */
-#define SHUT_TRIES     60
-#define SHUT_WAIT_MS   2000
 #define SHUT_PAUSE_MS  20
+static const struct { int tries, wait_ms; } patience_rows[] = {
+	[VF_GATE_LOOKS]  = { 0, 0 },
+	[VF_GATE_MOMENT] = { 1, 10 },
+	[VF_GATE_WAITS]  = { 60, 2000 },
+};
 
 bool vf_gate_enter(struct vf_store *store, struct vf_txn **idle)
 {
@@ -62,25 +65,25 @@ static void add_ms(struct timespec *ts, long ms)
 }
 
 /* The gate is held. */
-static bool wait_drained(struct vf_store *store)
+static bool wait_drained(struct vf_store *store, int wait_ms)
 {
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	add_ms(&until, SHUT_WAIT_MS);
+	add_ms(&until, wait_ms);
 	store->shut = true;
 	while (store->readers && pthread_cond_timedwait(&store->drained, &store->gate, &until) != ETIMEDOUT)
 		;
 	return store->readers == 0;
 }
 
-bool vf_gate_shut(struct vf_store *store, bool patient)
+bool vf_gate_shut(struct vf_store *store, enum vf_gate_patience patience)
 {
 	const struct timespec pause = { 0, SHUT_PAUSE_MS * 1000000L };
 
 	pthread_mutex_lock(&store->gate);
-	for (int try = 0; patient && store->readers && try < SHUT_TRIES; try++) {
-		if (wait_drained(store))
+	for (int try = 0; store->readers && try < patience_rows[patience].tries; try++) {
+		if (wait_drained(store, patience_rows[patience].wait_ms))
 			break;
 		vf_gate_open(store);
 		nanosleep(&pause, NULL);

@@ -15,6 +15,7 @@
 
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "vecfs/store.h"
 
@@ -28,8 +29,13 @@ _Static_assert(sizeof(size_t) == sizeof(uint64_t), "vecfs needs a 64-bit machine
 
 /* First size of the map, and at least four times the file. A variable only for tests, which want to see it grow. */
 extern size_t vf_store_map_first;
+/* Of the pages of one write, what LMDB may keep. */
+extern uint64_t vf_store_kept_max;
 
 enum txn_kind { TXN_READ, TXN_WRITE, TXN_NESTED };
+
+/* How long to wait until nobody reads: not at all, no longer than a question may be made to wait, or until there is no hope. */
+enum vf_gate_patience { VF_GATE_LOOKS, VF_GATE_MOMENT, VF_GATE_WAITS };
 
 struct vf_txn {
 	struct vf_store *store;
@@ -67,6 +73,7 @@ struct vf_store {
 	unsigned idle_count;
 
 	pthread_mutex_t writer;
+	_Atomic uint64_t kept_bytes;     /* of the largest write since the file was opened: LMDB keeps its pages; set under `writer` */
 	bool map_full;                   /* the last write found no room: grow before the next; under `writer` */
 	bool stuck;                      /* the address space has no more: grow only when there is no other way; under `writer` */
 
@@ -95,6 +102,8 @@ int vf_env_reopen(struct vf_store *store, size_t map_bytes, struct vf_err *err);
 int vf_env_make_room(struct vf_store *store, struct vf_err *err);
 /* With `writer` held: after MDB_PANIC. */
 int vf_env_heal(struct vf_store *store, struct vf_err *err);
+/* With `writer` held, between writes: gives the memory of a large one back, when readers let it. */
+void vf_env_slim(struct vf_store *store, enum vf_gate_patience patience);
 /* With `writer` held: what a failed write means. LMDB says EIO when a write was cut short, as a disk does that has just become full. */
 int vf_env_write_code(const struct vf_txn *txn, int code);
 
@@ -128,8 +137,8 @@ int vf_pages_check_once(struct vf_store *store, struct vf_err *err);
 bool vf_gate_enter(struct vf_store *store, struct vf_txn **idle);
 /* Counts it out; a non-NULL txn is kept for the next one. */
 void vf_gate_leave(struct vf_store *store, struct vf_txn *txn);
-/* Shut with no reader inside and the gate held: true. `patient`: waits for readers, else only looks. */
-bool vf_gate_shut(struct vf_store *store, bool patient);
+/* Shut with no reader inside and the gate held: true. */
+bool vf_gate_shut(struct vf_store *store, enum vf_gate_patience patience);
 void vf_gate_open(struct vf_store *store);
 /* Frees the idle readers; the gate is held. */
 void vf_gate_drop_idle(struct vf_store *store);
@@ -139,5 +148,6 @@ void vf_gate_drop_idle(struct vf_store *store);
 int vf_txn_begin_write(struct vf_store *store, struct vf_txn *txn, struct vf_err *err);
 /* Commits or fails; the transaction has ended either way. *map_full: run again, there will be room. */
 int vf_txn_finish_write(struct vf_txn *txn, bool *map_full, struct vf_err *err);
+void vf_txn_drop_write(struct vf_txn *txn);
 
 #endif

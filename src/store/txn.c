@@ -115,10 +115,24 @@ int vf_txn_begin_write(struct vf_store *store, struct vf_txn *txn, struct vf_err
 	return rc ? vf_store_fault(store, rc, "write", err) : 0;
 }
 
+static void note_bytes(const struct vf_txn *txn)
+{
+	if (txn->bytes > txn->store->kept_bytes)
+		txn->store->kept_bytes = txn->bytes;
+}
+
+void vf_txn_drop_write(struct vf_txn *txn)
+{
+	note_bytes(txn);
+	mdb_txn_abort(txn->mdb);
+	txn->mdb = NULL;
+}
+
 int vf_txn_finish_write(struct vf_txn *txn, bool *map_full, struct vf_err *err)
 {
 	int rc = txn->trouble;
 
+	note_bytes(txn);
 	/* A spoiled transaction would refuse to commit with a poorer word for it. */
 	if (rc)
 		mdb_txn_abort(txn->mdb);
@@ -182,11 +196,23 @@ int vf_txn_commit(struct vf_txn **txn, struct vf_err *err)
 	bool map_full;
 	int rc = t->kind == TXN_NESTED ? commit_nested(t, err) : vf_txn_finish_write(t, &map_full, err);
 
-	if (t->kind == TXN_WRITE)
+	if (t->kind == TXN_WRITE) {
+		vf_env_slim(t->store, VF_GATE_MOMENT);
 		pthread_mutex_unlock(&t->store->writer);
+	}
 	free(t);
 	*txn = NULL;
 	return rc;
+}
+
+/* Its thread may read on in another transaction, so it must not wait. */
+static void slim_after_read(struct vf_store *store)
+{
+	if (store->read_only || atomic_load_explicit(&store->kept_bytes, memory_order_relaxed) <= vf_store_kept_max ||
+	    pthread_mutex_trylock(&store->writer))
+		return;
+	vf_env_slim(store, VF_GATE_LOOKS);
+	pthread_mutex_unlock(&store->writer);
 }
 
 void vf_txn_end(struct vf_txn **txn)
@@ -197,14 +223,19 @@ void vf_txn_end(struct vf_txn **txn)
 		return;
 	*txn = NULL;
 	if (t->kind == TXN_READ) {
+		struct vf_store *store = t->store;
 		mdb_txn_reset(t->mdb);
-		vf_gate_leave(t->store, t);
+		vf_gate_leave(store, t);
+		slim_after_read(store);
 		return;
 	}
 	if (t->trouble == MDB_MAP_FULL)
 		t->store->map_full = true;
-	mdb_txn_abort(t->mdb);
-	if (t->kind == TXN_WRITE)
+	if (t->kind == TXN_WRITE) {
+		vf_txn_drop_write(t);
 		pthread_mutex_unlock(&t->store->writer);
+	} else {
+		mdb_txn_abort(t->mdb);
+	}
 	free(t);
 }

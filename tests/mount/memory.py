@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What a load took in memory is given back: at rest the daemon has what `stats` says, and little more."""
+from harness import *
+
+VECTORS, DIMENSION = 20000, 256
+SLACK = 16 << 20
+
+if "libasan" in subprocess.run(["ldd", VECFS], capture_output=True, text=True).stdout:
+    skip_all("a sanitizer keeps freed memory")
+
+
+def anonymous_bytes():
+    with open("/proc/%d/status" % m.process.pid) as f:
+        return 1024 * next(int(line.split()[1]) for line in f if line.startswith("RssAnon:"))
+
+
+def at_rest():
+    """Linking, measuring and writing checkpoints take memory of their own, for a while."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (m.stats()["pending"] != "0" or anonymous_bytes() > int(m.stats()["memory_bytes"]) + SLACK):
+        time.sleep(0.5)
+    return anonymous_bytes(), int(m.stats()["memory_bytes"])
+
+
+m = Mount(dimension=DIMENSION)
+rows = numpy.random.default_rng(1).standard_normal((VECTORS, DIMENSION)).astype("<f4")
+stream = b"".join(packed("k%d" % i, row.tolist()) for i, row in enumerate(rows))
+for name in ("a load", "the same again, which replaces everything"):
+    m.write("insert", stream)
+    have, said = at_rest()
+    check("after %s the daemon has what stats says, and at most %d MB more" % (name, SLACK >> 20), have <= said + SLACK, "has %d, stats says %d" % (have, said))
+    equal("and every vector is there", m.stats()["vectors"], str(VECTORS))
+m.stop()
+finish()
