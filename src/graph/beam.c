@@ -96,10 +96,7 @@ static inline uint32_t put(struct pool *p, float distance, uint32_t node)
 
 static inline void prefetch_list(const struct vf_graph *g, uint32_t node, uint32_t level)
 {
-	const char *list = (const char *)vf_list(g, node & VF_LINK_SLOT, level);
-
-	for (uint32_t i = 0; i < vf_list_room(g, level) * sizeof(vf_link); i += VF_LINE_BYTES)
-		__builtin_prefetch(list + i);
+	vf_prefetch_row(vf_list(g, node & VF_LINK_SLOT, level), vf_list_room(g, level) * sizeof(vf_link));
 }
 
 static inline void prefetch_code(const struct vf_graph *g, uint32_t slot)
