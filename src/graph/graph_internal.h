@@ -377,6 +377,7 @@ struct vf_best {
 	uint64_t limit;                /* a key not below it cannot be among them */
 	uint32_t ids[VF_BEST_BATCH];
 	uint32_t nids;
+	uint32_t last, run;            /* the slot before, and how many have followed one another up to it */
 };
 int vf_best_init(struct vf_best *best, struct vf_graph *g, struct vf_walker *w, size_t want, size_t of, struct vf_err *err);
 void vf_best_push(struct vf_best *best, uint64_t key);
