@@ -170,7 +170,7 @@ START_TEST(sums_in_double_have_the_same_bits_on_every_row)
 	fill();
 	for (size_t r = 1; r < nrows; r++)
 		for (size_t n = 0; n <= N_MAX; n++) {
-			double want[3], got[3];
+			double want[2], got[2];
 			double a = rows[0]->exact_l2sq(floats_a + 1, floats_b, n), b = rows[r]->exact_l2sq(floats_a + 1, floats_b, n);
 			rows[0]->exact_dot(floats_a, floats_b + 3, n, want);
 			rows[r]->exact_dot(floats_a, floats_b + 3, n, got);

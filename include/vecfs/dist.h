@@ -17,8 +17,10 @@ bool vf_metric_parse(const char *name, enum vf_metric *out);       /* aliases: l
 
 /* The distance that answers report: summed in double from the float32 vectors as stored, the same bits on every CPU. */
 double vf_distance(enum vf_metric metric, const float *a, const float *b, size_t dim);
-/* What it is made from, which ranks the same and costs no root: the square under euclidean. */
-double vf_line(enum vf_metric metric, const float *a, const float *b, size_t dim);
+/* What it is made from, which ranks the same and costs no root: the square under euclidean. Many are measured from one vector, whose square is
+ * summed once. */
+double vf_square(const float *a, size_t dim);
+double vf_line(enum vf_metric metric, const float *a, double a_square, const float *b, size_t dim);
 double vf_distance_of_line(enum vf_metric metric, double line);
 
 /* Distances of one query to `count` rows at rows + ids[i] * stride, nearer is smaller (a dot product comes negated). The same
@@ -45,9 +47,9 @@ struct vf_kernels {
 	vf_gather_fn *l2sq_mixed_gather;
 	/* Rounded to the nearest byte. True when one was clamped. Finite numbers. */
 	bool (*codes_u8)(const float *vector, const float *mean, const struct vf_code_scale *scale, size_t n, uint8_t *code);
-	/* What answers report, in double: sum of (a-b)^2; sums of a*b, a*a and b*b. */
+	/* What answers report, in double: sum of (a-b)^2; sums of a*b and b*b. */
 	double (*exact_l2sq)(const float *a, const float *b, size_t n);
-	void (*exact_dot)(const float *a, const float *b, size_t n, double sums[3]);
+	void (*exact_dot)(const float *a, const float *b, size_t n, double sums[2]);
 };
 
 /* The best for this CPU, chosen once; VECFS_KERNELS=plain|avx2|avx512|neon in the environment overrides. */

@@ -382,21 +382,19 @@ AVX512 static double exact_l2sq(const float *a, const float *b, size_t n)
 }
 
 /* The product of two floats is exact in double, so that fusing it with the sum changes no bit. */
-AVX512 static void exact_dot(const float *a, const float *b, size_t n, double sums[3])
+AVX512 static void exact_dot(const float *a, const float *b, size_t n, double sums[2])
 {
-	__m512d ab = _mm512_setzero_pd(), aa = ab, bb = ab;
-	double lanes[3][8];
+	__m512d ab = _mm512_setzero_pd(), bb = ab;
+	double lanes[2][8];
 	size_t i = 0;
 
 	for (; i + 8 <= n; i += 8) {
 		__m512d x = load_lanes(a + i), y = load_lanes(b + i);
 		ab = _mm512_fmadd_pd(x, y, ab);
-		aa = _mm512_fmadd_pd(x, x, aa);
 		bb = _mm512_fmadd_pd(y, y, bb);
 	}
 	put_lanes(lanes[0], ab);
-	put_lanes(lanes[1], aa);
-	put_lanes(lanes[2], bb);
+	put_lanes(lanes[1], bb);
 	VF_EXACT_DOT_REST(a, b, i, n, lanes, sums);
 }
 

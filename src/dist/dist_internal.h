@@ -84,32 +84,28 @@ typedef float vf_float_lanes __attribute__((vector_size(16), aligned(4), may_ali
 		for (; i < n; i++) {                                                                                 \
 			double x = a[i], y = b[i];                                                                   \
 			lanes[0][i % 8] += x * y;                                                                    \
-			lanes[1][i % 8] += x * x;                                                                    \
-			lanes[2][i % 8] += y * y;                                                                    \
+			lanes[1][i % 8] += y * y;                                                                    \
 		}                                                                                                    \
-		for (size_t k = 0; k < 3; k++)                                                                       \
+		for (size_t k = 0; k < 2; k++)                                                                       \
 			sums[k] = VF_SUM_EIGHT(lanes[k]);                                                            \
 	} while (0)
 
 #define VF_EXACT_DOT(name, attribute)                                                                               \
-	attribute static void name(const float *a, const float *b, size_t n, double sums[3])                         \
+	attribute static void name(const float *a, const float *b, size_t n, double sums[2])                         \
 	{                                                                                                            \
-		vf_lanes ab = { 0 }, aa = { 0 }, bb = { 0 }, ab2 = { 0 }, aa2 = { 0 }, bb2 = { 0 };                 \
+		vf_lanes ab = { 0 }, bb = { 0 }, ab2 = { 0 }, bb2 = { 0 };                                          \
 		size_t i = 0;                                                                                       \
 		for (; i + 8 <= n; i += 8) {                                                                        \
 			vf_lanes x = VF_LOAD_LANES(a + i), y = VF_LOAD_LANES(b + i);                                       \
 			vf_lanes u = VF_LOAD_LANES(a + i + 4), v = VF_LOAD_LANES(b + i + 4);                               \
 			ab += x * y;                                                                                       \
-			aa += x * x;                                                                                       \
 			bb += y * y;                                                                                       \
 			ab2 += u * v;                                                                                      \
-			aa2 += u * u;                                                                                      \
 			bb2 += v * v;                                                                                      \
 		}                                                                                                   \
-		double lanes[3][8];                                                                                 \
+		double lanes[2][8];                                                                                 \
 		VF_PUT_LANES(lanes[0], ab, ab2);                                                                    \
-		VF_PUT_LANES(lanes[1], aa, aa2);                                                                    \
-		VF_PUT_LANES(lanes[2], bb, bb2);                                                                    \
+		VF_PUT_LANES(lanes[1], bb, bb2);                                                                    \
 		VF_EXACT_DOT_REST(a, b, i, n, lanes, sums);                                                         \
 	}
 

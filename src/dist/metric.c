@@ -29,12 +29,12 @@ bool vf_metric_parse(const char *name, enum vf_metric *out)
 }
 
 /* sqrt(x * x) is x exactly, so a vector is at 0 from itself. A zero vector has no direction: 1, as if orthogonal. */
-static double cosine(const float *a, const float *b, size_t dim)
+static double cosine(const float *a, double a_square, const float *b, size_t dim)
 {
-	double sums[3];
+	double sums[2];
 
 	vf_kernels()->exact_dot(a, b, dim, sums);
-	double norms = sqrt(sums[1] * sums[2]);
+	double norms = sqrt(a_square * sums[1]);
 	if (norms == 0)
 		return 1;
 	double distance = 1 - sums[0] / norms;
@@ -43,17 +43,25 @@ static double cosine(const float *a, const float *b, size_t dim)
 
 static double dot(const float *a, const float *b, size_t dim)
 {
-	double sums[3];
+	double sums[2];
 
 	vf_kernels()->exact_dot(a, b, dim, sums);
 	return 0 - sums[0];   /* never -0 */
 }
 
-double vf_line(enum vf_metric metric, const float *a, const float *b, size_t dim)
+double vf_square(const float *a, size_t dim)
+{
+	double sums[2];
+
+	vf_kernels()->exact_dot(a, a, dim, sums);
+	return sums[1];
+}
+
+double vf_line(enum vf_metric metric, const float *a, double a_square, const float *b, size_t dim)
 {
 	switch (metric) {
 	case VF_COSINE:
-		return cosine(a, b, dim);
+		return cosine(a, a_square, b, dim);
 	case VF_EUCLIDEAN:
 		return vf_kernels()->exact_l2sq(a, b, dim);
 	case VF_DOT:
@@ -69,5 +77,5 @@ double vf_distance_of_line(enum vf_metric metric, double line)
 
 double vf_distance(enum vf_metric metric, const float *a, const float *b, size_t dim)
 {
-	return vf_distance_of_line(metric, vf_line(metric, a, b, dim));
+	return vf_distance_of_line(metric, vf_line(metric, a, vf_square(a, dim), b, dim));
 }

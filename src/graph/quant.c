@@ -21,12 +21,10 @@
 
 static float scale_of(enum vf_metric metric, const float *vector, uint32_t dim)
 {
-	double sums[3];
-
 	if (metric != VF_COSINE)
 		return 1;
-	vf_kernels()->exact_dot(vector, vector, dim, sums);
-	return sums[1] > 0 ? (float)(1 / sqrt(sums[1])) : 1;
+	double square = vf_square(vector, dim);
+	return square > 0 ? (float)(1 / sqrt(square)) : 1;
 }
 
 struct spread { double *mean; double max, energy; uint64_t count[BINS]; double sum[BINS]; };

@@ -56,6 +56,7 @@ struct vf_gauge {
 	uint32_t dim;
 	const float *query;
 	double query_norm, gamma;
+	double query_square;       /* summed in double */
 	bool query_plain;          /* its square neither over- nor underflows float32 */
 	const struct vf_kernels *kernels;
 };

@@ -22,6 +22,7 @@ void vf_gauge_init(struct vf_gauge *gauge, const struct vf_config *config, const
 {
 	*gauge = (struct vf_gauge){ .metric = config->metric, .dim = config->dim, .query = query, .kernels = vf_kernels() };
 	double square = gauge->kernels->dot_f32(query, query, config->dim);
+	gauge->query_square = vf_square(query, config->dim);
 	gauge->query_norm = sqrt(square);
 	gauge->query_plain = is_plain(square);
 	/* Higham, "Accuracy and Stability of Numerical Algorithms", 3.1: holds for every order of summation. */
@@ -227,7 +228,7 @@ static void measure_rows(const struct vf_shortlist *list, const struct vf_gauge 
 		const struct vf_kept *kept = &list->rows[i];
 		if (kept->line - kept->slack > limit)
 			continue;
-		double line = kept->slack > 0 ? vf_line(gauge->metric, gauge->query, kept->row, gauge->dim) : kept->line;
+		double line = kept->slack > 0 ? vf_line(gauge->metric, gauge->query, gauge->query_square, kept->row, gauge->dim) : kept->line;
 		double distance = vf_distance_of_line(gauge->metric, line);
 		if (!max_distance || distance <= *max_distance)
 			out->rows[out->n++] = (struct vf_ranked){ distance, kept->serial, kept->slot };

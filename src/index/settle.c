@@ -113,7 +113,7 @@ static int add_row(struct reading *r, uint64_t serial, uint32_t slot, const void
 	if (r->probe->law.rounds)
 		kept->line = vf_gauge_line(&r->gauge, row, &kept->slack);
 	else
-		kept->line = vf_line(r->gauge.metric, r->gauge.query, row, r->gauge.dim);
+		kept->line = vf_line(r->gauge.metric, r->gauge.query, r->gauge.query_square, row, r->gauge.dim);
 	r->probe->reranked++;
 	return vf_shortlist_add(&r->list, kept, err);
 }
