@@ -24,6 +24,9 @@ struct op {
 	};
 };
 
+/* Of a put: its op + 1, 0 empty; and of its key's hash what keeps most other keys from being looked at. */
+struct place { uint32_t op, hash; };
+
 struct vf_batch {
 	struct vf_index *index;
 	struct vf_settings *settings;      /* what the records were checked against */
@@ -31,7 +34,7 @@ struct vf_batch {
 	struct op *ops;
 	size_t nops, cap;
 	uint64_t bytes, nputs, skipped;
-	uint32_t *table;                   /* of the puts since the last other op, by key: op + 1, 0 empty; a power of two of them */
+	struct place *table;               /* of the puts since the last other op, by key; a power of two of them */
 	size_t table_size, table_used;
 	struct vf_receipt receipt;         /* of the attempt */
 };
@@ -130,16 +133,15 @@ static int copy_spans(struct vf_batch *batch, struct vf_span **spans, size_t n, 
 static int grow_table(struct vf_batch *batch, struct vf_err *err)
 {
 	size_t size = batch->table_size ? 2 * batch->table_size : 16;
-	uint32_t *table = calloc(size, sizeof *table);
+	struct place *table = calloc(size, sizeof *table);
 
 	if (!table)
 		return vf_oom(err);
 	for (size_t i = 0; i < batch->table_size; i++) {
-		if (!batch->table[i])
+		if (!batch->table[i].op)
 			continue;
-		struct vf_span key = batch->ops[batch->table[i] - 1].put->key;
-		size_t at = XXH3_64bits(key.data, key.len) & (size - 1);
-		while (table[at])
+		size_t at = batch->table[i].hash & (size - 1);
+		while (table[at].op)
 			at = (at + 1) & (size - 1);
 		table[at] = batch->table[i];
 	}
@@ -150,13 +152,16 @@ static int grow_table(struct vf_batch *batch, struct vf_err *err)
 }
 
 /* The place of a key: of the op that has it, or an empty one. */
-static uint32_t *place_of(struct vf_batch *batch, struct vf_span key)
+static struct place *place_of(struct vf_batch *batch, struct vf_span key)
 {
-	size_t mask = batch->table_size - 1, at = XXH3_64bits(key.data, key.len) & mask;
+	uint32_t hash = (uint32_t)XXH3_64bits(key.data, key.len);
+	size_t mask = batch->table_size - 1, at = hash & mask;
+	struct place *place;
 
-	while (batch->table[at] && !vf_span_equal(batch->ops[batch->table[at] - 1].put->key, key))
+	while ((place = &batch->table[at])->op && (place->hash != hash || !vf_span_equal(batch->ops[place->op - 1].put->key, key)))
 		at = (at + 1) & mask;
-	return &batch->table[at];
+	place->hash = hash;
+	return place;
 }
 
 static int copy_put(struct vf_batch *batch, const struct vf_record *record, struct vf_put **out, struct vf_err *err)
@@ -190,19 +195,19 @@ int vf_batch_put(struct vf_batch *batch, const struct vf_record *record, struct 
 	if ((rc = vf_record_check(record, &batch->settings->config, name, err)) || (rc = room_for_op(batch, err)) ||
 	    (2 * batch->table_used >= batch->table_size && (rc = grow_table(batch, err))))
 		return rc;
-	uint32_t *place = place_of(batch, record->key);
-	if (*place && record->if_absent) {
+	struct place *place = place_of(batch, record->key);
+	if (place->op && record->if_absent) {
 		batch->skipped++;
 		return 0;
 	}
 	if ((rc = copy_put(batch, record, &put, err)))
 		return rc;
-	if (*place)
-		batch->ops[*place - 1].superseded = true;
+	if (place->op)
+		batch->ops[place->op - 1].superseded = true;
 	else
 		batch->table_used++;
 	batch->ops[batch->nops] = (struct op){ .kind = OP_PUT, .put = put };
-	*place = (uint32_t)++batch->nops;
+	place->op = (uint32_t)++batch->nops;
 	batch->nputs++;
 	return 0;
 }

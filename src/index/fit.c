@@ -4,7 +4,7 @@
 
 #include "keeper.h"
 
-#define SAMPLE_VECTORS_MAX 20000u
+#define SAMPLE_VECTORS_MAX 10000u
 #define SAMPLE_BYTES_MAX   (16u << 20)
 
 struct sample {
