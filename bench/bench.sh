@@ -51,4 +51,6 @@ data=${DATA:-$build/bench/data}
 	run ingest.py 128:100000 512:40000 768:40000
 	say "what grows"
 	run scale.py --data "$data" $sizes
+	say "asking while others are linked"
+	run busy.py 128:50000:50000 512:20000:10000
 }
