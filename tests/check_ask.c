@@ -64,6 +64,14 @@ static void random_vector(struct world *w, float *out)
 		out[i] = (float)(gauss(&centre) + 0.7 * gauss(&w->random));
 }
 
+static void world_open_index(struct world *w)
+{
+	struct vf_index_options options = { .bucket = "b", .name = "docs", .linkers = w->linkers };
+	struct vf_err err = VF_ERR_INIT;
+
+	ck_ok(vf_index_open(w->dir, &options, &w->index, &err));
+}
+
 static void world_open(struct world *w, uint32_t dim, enum vf_metric metric)
 {
 	struct vf_err err = VF_ERR_INIT;
@@ -74,8 +82,7 @@ static void world_open(struct world *w, uint32_t dim, enum vf_metric metric)
 	ck_assert_ptr_nonnull(mkdtemp(w->dir));
 	ck_ok(vf_linkers_new(2, &w->linkers, &err));
 	ck_ok(vf_index_create(w->dir, &err));
-	struct vf_index_options options = { .bucket = "b", .name = "docs", .linkers = w->linkers };
-	ck_ok(vf_index_open(w->dir, &options, &w->index, &err));
+	world_open_index(w);
 	snprintf(text, sizeof text, "dimension = %u\nmetric = %s\n", dim, vf_metric_name(metric));
 	ck_ok(vf_index_configure(w->index, vf_span_str(text), &err));
 }
@@ -779,6 +786,47 @@ START_TEST(explain_names_the_way)
 }
 END_TEST
 
+static void expect_plan(struct world *w, const float *vector, const char *plan)
+{
+	struct asked a;
+
+	ask(w, "{\"explain\": true}", vector, 1, &a);
+	const struct vf_value *explain = member(&a.value, "explain");
+	ck_assert_msg(vf_span_is(member(explain, "plan")->bytes, plan), "%.*s", VF_SPAN_ARG(member(explain, "plan")->bytes));
+	ck_assert_uint_eq((uint64_t)member(explain, "records")->integer, w->n);
+	asked_free(&a);
+}
+
+START_TEST(the_first_question_after_opening_does_without_the_graph)
+{
+	struct world w;
+	float vector[24];
+
+	for (size_t m = 0; m < 3; m++) {
+		world_open(&w, 24, metrics[m]);
+		world_fill(&w, 1500, random_vector);
+		for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++) {
+			vf_index_close(&w.index);
+			world_open_index(&w);
+			random_vector(&w, vector);
+			expect_true(&w, questions[i], vector);
+			/* The second waits for it. */
+			random_vector(&w, vector);
+			expect_true(&w, questions[i], vector);
+		}
+		vf_index_close(&w.index);
+		world_open_index(&w);
+		expect_plan(&w, vector, "scan of vectors");
+		expect_plan(&w, vector, "scan of vectors in memory");
+		/* Closed while it is loaded behind a question. */
+		vf_index_close(&w.index);
+		world_open_index(&w);
+		expect_plan(&w, vector, "scan of vectors");
+		world_close(&w);
+	}
+}
+END_TEST
+
 START_TEST(wrong_questions_are_refused)
 {
 	static const float vector[8] = { 1 };
@@ -1008,6 +1056,7 @@ CHECK_MAIN("ask",
 	a_large_index_answers_exactly_where_it_says_so,
 	the_recall_that_is_promised_is_reached, many_questions_have_the_answers_of_each, records_are_selected_in_key_order,
 	long_keys_are_in_order_too, given_keys_are_answered_in_their_order, facets_count_what_matches, explain_names_the_way,
+	the_first_question_after_opening_does_without_the_graph,
 	wrong_questions_are_refused, a_writer_sees_its_own_writes_in_a_small_index, a_writer_sees_its_own_writes_in_a_large_index,
 	a_record_that_is_replaced_is_never_out_of_sight, a_record_that_is_replaced_is_never_out_of_a_filters_sight,
 	records_that_are_gone_are_not_answered)

@@ -10,7 +10,7 @@
 #include "ask_internal.h"
 #include "vecfs/clock.h"
 
-/* After so many attempts the vectors of the snapshot itself are read: slower, and never in doubt. */
+/* After so many attempts the vectors of the snapshot itself are read. */
 #define ATTEMPTS_MAX 8u
 #define PAUSE_NS     20000
 /* Probes of one attempt: enough to keep the threads busy, few enough that a write between search and snapshot costs little. */
@@ -217,12 +217,21 @@ static bool is_lengthy(const struct vf_ask *ask)
 	return (plan->way == VF_WAY_GRAPH ? plan->graph_ns + pending_ns : plan->codes_ns) > MOMENT_NS;
 }
 
+static int do_without_graph(struct vf_ask *ask, struct vf_err *err)
+{
+	plan(ask, NULL);
+	tell_lengthy(ask->question);
+	return vf_count(ask->txn, VF_T_KEYS, &ask->facts.records, err);
+}
+
 static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err)
 {
 	struct searching s = { .ask = ask, .probes = probes };
 	int64_t start = now_ns(ask);
-	int rc = vf_graph_hold(ask->index, &s.graph, err);
 
+	if (ask->first)
+		return do_without_graph(ask, err);
+	int rc = vf_graph_hold(ask->index, &s.graph, err);
 	if (rc)
 		return rc;
 	plan(ask, s.graph);
@@ -380,13 +389,24 @@ static void drop_answers(struct vf_probe *probes, size_t n)
 	}
 }
 
+/* Slower, and never in doubt. */
+static void read_the_vectors(struct vf_ask *ask)
+{
+	ask->plan = (struct vf_plan){ .way = VF_WAY_FLOATS, .exact = true };
+	ask->plan_kept = true;
+}
+
 /* Loading takes the writer's turn, and a writer may have to wait for readers: so not with a transaction open. */
 static int load_graph(struct vf_ask *ask, struct vf_err *err)
 {
 	struct vf_graph *graph;
 
-	if (vf_graph_is_loaded(ask->index))
+	if (ask->first || vf_graph_is_loaded(ask->index))
 		return 0;
+	if ((ask->first = vf_first_take(ask))) {
+		read_the_vectors(ask);
+		return 0;
+	}
 	tell_lengthy(ask->question);
 	int rc = vf_graph_hold(ask->index, &graph, err);
 
@@ -454,6 +474,8 @@ static int settle_attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n,
 	int64_t start = now_ns(ask);
 	int rc = 0;
 
+	if (want == 0)
+		ask->plan.way = VF_WAY_NONE;
 	if (ask->plan.way == VF_WAY_FLOATS)
 		rc = settle_from_floats(ask, probes, n, want, err);
 	else if (ask->plan.way != VF_WAY_NONE && (rc = gather_dead(ask, verdict, err)) == 0 && *verdict == ANSWERED)
@@ -502,12 +524,10 @@ int vf_ask_run(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_
 			continue;
 		}
 		end_snapshot(ask);
-		if (attempts >= ATTEMPTS_MAX) {
-			ask->plan = (struct vf_plan){ .way = VF_WAY_FLOATS, .exact = true };
-			ask->plan_kept = true;
-		} else if (attempts > 0) {
+		if (attempts >= ATTEMPTS_MAX)
+			read_the_vectors(ask);
+		else if (attempts > 0)
 			pause_before(attempts);
-		}
 	}
 }
 
@@ -568,7 +588,10 @@ int vf_index_ask(struct vf_index *index, const struct vf_question *question, str
 	if (!rc)
 		rc = question->vectors || question->key.len ? answer_vectors(&ask, answer, err)
 		                                            : vf_ask_select(&ask, answer, err);
+	bool first = ask.first;
 	vf_ask_free(&ask);
+	if (first)
+		vf_first_load_behind(index);
 	vf_settings_release(settings);
 	return rc ? rc : vf_spool_finish(answer, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ask_internal.h - a question under way: what the files that answer one share.
  *
- * Files: ask.c (snapshots, attempts), match.c (filter and prefix -> a set of slots), keys.c (keys in order), plan.c (which
+ * Files: ask.c (snapshots, attempts), match.c (filter and prefix -> a set of slots), first.c (the first question), keys.c (keys in order), plan.c (which
  * way), settle.c, places.c and rank.c (candidates -> exact order), scan.c (every vector of the snapshot), select.c
  * (no vector), reply.c (the answer's rows), explain.c, near.c, effort.c.
  *
@@ -179,6 +179,7 @@ struct vf_ask {
 	struct vf_plan_facts facts;
 	struct vf_plan plan;
 	bool plan_kept;            /* of an attempt before, widened */
+	bool first;                /* does without the graph, which is not loaded */
 	struct vf_trace trace;
 };
 int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config,
@@ -191,6 +192,12 @@ int vf_ask_run(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_
 void vf_probe_free(struct vf_probe *probe);
 
 bool vf_ask_is_stopped(const struct vf_ask *ask);
+
+/* ---- first.c ---- */
+/* True, once in the life of an index: the graph is not loaded, and the question is answered sooner without. It has no transaction open. */
+bool vf_first_take(const struct vf_ask *ask);
+/* When that question has its answer. */
+void vf_first_load_behind(struct vf_index *index);
 
 /* A transaction is for one thread: workers get their own of the same snapshot, as many as can be had, the ask's own being the first. */
 int vf_ask_twins(struct vf_ask *ask, struct vf_txn *twins[VF_SPREAD_MAX], unsigned *width, struct vf_err *err);

@@ -165,6 +165,7 @@ void vf_index_close(struct vf_index **index)
 	if (!*index)
 		return;
 	atomic_store(&(*index)->closing, true);
+	vf_first_end(*index);
 	if ((*index)->linkers)
 		vf_linkers_forget((*index)->linkers, *index);
 	/* A checkpoint that fails loses links only, which are made again. */

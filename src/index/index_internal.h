@@ -4,7 +4,7 @@
  * Files: index.c (open, close, names, version), settings.c (config), rows.c (rows <-> bytes); writing: batch.c (prepare), change.c
  * (the steps), commit.c (a change from its turn to its end), postings.c, posting_row.c, posting_reader.c (filter terms <-> roaring
  * containers), range_cache.c (long ranges of them kept), saved.c; reading: read.c (get, stat, list), export.c, and the answering of questions, whose files ask_internal.h
- * lists; the graph: memory.c (load, grow, swap), fit.c (the quantizer), checkpoint.c, rebuild.c, linkers.c (threads); looking after
+ * lists; the graph: memory.c (load, grow, swap), first.c (loaded behind a question), fit.c (the quantizer), checkpoint.c, rebuild.c, linkers.c (threads); looking after
  * it: stats.c, audit.c, compact.c.
  *
  * Order of locks: store's writer > graph_lock > the small mutexes. Nothing is locked while waiting for a commit. */
@@ -181,6 +181,10 @@ struct vf_postings_reader {
 	struct vf_range_cache *cache;      /* of a read: NULL, or what keeps long ranges */
 };
 void vf_postings_reader_init(struct vf_postings_reader *reader, struct vf_txn *txn);
+
+/* ---- first.c ---- */
+/* Before the index is closed: nobody loads it behind a question any more. */
+void vf_first_end(struct vf_index *index);
 
 /* ---- memory.c ---- */
 int vf_keeper_new(struct vf_graph_keeper **out, struct vf_err *err);

@@ -20,6 +20,10 @@ struct vf_graph_keeper {
 	_Atomic uint64_t measured_at;      /* linked slots when the effort was measured; 0 never */
 	_Atomic uint64_t fitted_at;        /* linked slots when the quantizer was last held against the vectors; 0 never */
 	_Atomic uint64_t deaths_at;        /* of the index, when the graph was made */
+	/* first.c */
+	atomic_bool first_taken;           /* there was a question that did without the graph */
+	pthread_t loader;                  /* of that question's; joined before the index is closed */
+	bool has_loader;
 };
 
 /* Vectors that are about to be put: `vector` gives the i-th, NULL when it is none. */

@@ -87,6 +87,24 @@ const void *vf_txn_at(const struct vf_txn *txn, uint64_t place)
 	return txn->store->map + place;
 }
 
+/* A few pages may never have been written. */
+#define SAMPLE_PAGES 64u
+#define SAMPLE_ENOUGH 60u
+
+bool vf_txn_is_cached(const struct vf_txn *txn)
+{
+	const uint8_t *map = txn->store->map;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (size_t)(txn->limit - map) / page;
+	unsigned there = 0;
+
+	for (size_t i = 0; i < SAMPLE_PAGES; i++) {
+		unsigned char is = 0;
+		if (mincore((void *)(uintptr_t)(map + i * pages / SAMPLE_PAGES * page), page, &is) == 0)
+			there += is & 1;
+	}
+	return there >= SAMPLE_ENOUGH;
+}
+
 void vf_row_expect(struct vf_span row)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)row.data & ~(page - 1);

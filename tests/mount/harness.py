@@ -16,7 +16,7 @@ number = 0
 
 def skip_all(why):
     print("1..0 # SKIP " + why)
-    sys.exit(77)
+    sys.exit(0)
 
 
 try:

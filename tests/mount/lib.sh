@@ -8,7 +8,7 @@ dir=
 
 skip_all() {
 	echo "1..0 # SKIP $1"
-	exit 77
+	exit 0
 }
 
 [ -x "${VECFS:-}" ] || skip_all "no vecfs program"
