@@ -599,6 +599,32 @@ START_TEST(a_large_write_gives_its_memory_back)
 }
 END_TEST
 
+START_TEST(a_file_that_is_not_there_any_more_is_not_opened_anew)
+{
+	char path[100], away[100];
+
+	begin();
+	vf_store_kept_max = 1 << 20;
+	snprintf(path, sizeof path, "%s/data.mdb", dir);
+	snprintf(away, sizeof away, "%s/away", dir);
+	ck_assert_int_eq(rename(path, away), 0);
+	ck_ok(commit_big(0, 700, &err));
+	ck_assert_uint_eq(store->openings, 1);
+	/* Nor is another one in its place. */
+	int fd = open(path, O_RDWR | O_CREAT, 0600);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	ck_ok(commit_big(700, 700, &err));
+	ck_assert_uint_eq(store->openings, 1);
+	check_big(1400);
+	ck_assert_int_eq(rename(away, path), 0);
+	ck_ok(commit_big(1400, 1, &err));
+	ck_assert_uint_eq(store->openings, 2);
+	check_big(1401);
+	end();
+}
+END_TEST
+
 START_TEST(a_file_is_opened_anew_among_readers_and_writers)
 {
 	begin();
@@ -884,6 +910,7 @@ CHECK_MAIN("store",
 	rows_can_be_deleted_under_a_scan, a_read_sees_one_moment, a_nested_part_is_taken_back_alone, a_key_has_1_to_511_bytes,
 	jobs_of_many_threads_commit_in_order_and_a_failing_one_is_taken_back_alone, a_file_outgrows_its_map_and_nobody_hears_about_it,
 	a_file_grows_after_its_directory_was_renamed, a_map_grows_among_readers, a_large_write_gives_its_memory_back,
+	a_file_that_is_not_there_any_more_is_not_opened_anew,
 	a_file_is_opened_anew_among_readers_and_writers, jobs_of_many_threads_commit_while_the_map_grows,
 	a_process_with_little_address_space_gets_a_smaller_map, a_full_disk_fails_the_commit_and_harms_nothing,
 	a_failed_sync_fails_the_commit_and_harms_nothing, a_failed_meta_page_fails_the_commit_and_the_store_goes_on,

@@ -66,7 +66,7 @@ uint64_t vf_txn_snapshot(const struct vf_txn *txn);
 uint64_t vf_txn_place(const struct vf_txn *txn, struct vf_span row);
 const void *vf_txn_at(const struct vf_txn *txn, uint64_t place);
 
-/* Whether the file is in the page cache, as far as a sample of its pages tells. */
+/* Whether the file is in the page cache, as far as a sample of its pages tells; of a store that is only read it is not known: false. */
 bool vf_txn_is_cached(const struct vf_txn *txn);
 
 /* Begins to read a row from disk, for whoever comes to it soon. LMDB's file is read without reading ahead. */

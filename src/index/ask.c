@@ -63,6 +63,8 @@ void vf_ask_free(struct vf_ask *ask)
 	free(ask->self_vector);
 	free(ask->dead);
 	vf_arena_free(&ask->arena);
+	if (ask->first)
+		vf_first_load_behind(ask->index);
 }
 
 void vf_probe_free(struct vf_probe *probe)
@@ -588,10 +590,7 @@ int vf_index_ask(struct vf_index *index, const struct vf_question *question, str
 	if (!rc)
 		rc = question->vectors || question->key.len ? answer_vectors(&ask, answer, err)
 		                                            : vf_ask_select(&ask, answer, err);
-	bool first = ask.first;
 	vf_ask_free(&ask);
-	if (first)
-		vf_first_load_behind(index);
 	vf_settings_release(settings);
 	return rc ? rc : vf_spool_finish(answer, err);
 }

@@ -233,7 +233,7 @@ static void lead(struct vf_store *store)
 	for (struct vf_job *job = group; job; job = job->next)
 		if (job->ran && job->done)
 			job->done(job->ctx, job->rc == 0);
-	vf_env_slim(store, VF_GATE_MOMENT);
+	vf_env_slim(store, true);
 	pthread_mutex_unlock(&store->writer);
 	pass_lead(store);
 	while (group) {

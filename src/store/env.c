@@ -360,17 +360,38 @@ int vf_env_heal(struct vf_store *store, struct vf_err *err)
 	return rc;
 }
 
+/* Not when it became unwritable meanwhile, nor when there is another one in its place: what is open goes on being read. */
+static bool can_open_again(const struct vf_store *store)
+{
+	char path[PATH_MAX];
+	struct stat ours, theirs;
+	mdb_filehandle_t have;
+	int fd = open(data_path(vf_store_dir(store), path), O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	bool same = mdb_env_get_fd(store->env, &have) == 0 && fstat(have, &ours) == 0 && fstat(fd, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+	            ours.st_ino == theirs.st_ino;
+	close(fd);
+	return same;
+}
+
 /* The pages that a write changes are kept by LMDB for the next one, for as long as the file is open: after a load of 40,000 x 768 the process
  * had 215 MB where the index needs 37. While somebody reads that has to wait: the next write tries again, and who has read. */
-void vf_env_slim(struct vf_store *store, enum vf_gate_patience patience)
+bool vf_env_slim(struct vf_store *store, bool may_wait)
 {
 	struct vf_err err = VF_ERR_INIT;
 
-	if (store->kept_bytes <= vf_store_kept_max || !vf_gate_shut(store, patience))
-		return;
-	/* A file that cannot be opened now is tried again by whoever needs it, who tells why not. */
+	if (store->kept_bytes <= vf_store_kept_max || !store->env || !can_open_again(store))
+		return false;
+	bool waits = may_wait && !store->slim_waited;
+	store->slim_waited |= waits;
+	if (!vf_gate_shut(store, waits ? VF_GATE_MOMENT : VF_GATE_LOOKS))
+		return false;
+	/* A file that cannot be opened after all is tried again by whoever needs it, who tells why not. */
 	vf_env_reopen(store, store->map_bytes, &err);
 	vf_gate_open(store);
+	return true;
 }
 
 /* Less room than the write may have wanted: its rows, and the pages above and around them. */

@@ -86,7 +86,8 @@ bool vf_gate_shut(struct vf_store *store, enum vf_gate_patience patience)
 		if (wait_drained(store, patience_rows[patience].wait_ms))
 			break;
 		vf_gate_open(store);
-		nanosleep(&pause, NULL);
+		if (try + 1 < patience_rows[patience].tries)
+			nanosleep(&pause, NULL);
 		pthread_mutex_lock(&store->gate);
 	}
 	if (store->readers == 0) {

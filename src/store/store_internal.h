@@ -45,6 +45,7 @@ struct vf_txn {
 	struct vf_txn *next;             /* in the list of idle readers */
 	int trouble;                     /* first code of LMDB that spoils a write; 0 */
 	uint64_t changes, bytes;         /* put or deleted so far, in nested ones too */
+	uint64_t kept;                   /* of pages, about, that LMDB will keep */
 	const uint8_t *limit;            /* where the rows that it sees end at the latest; see vf_env_holds */
 };
 
@@ -73,7 +74,8 @@ struct vf_store {
 	unsigned idle_count;
 
 	pthread_mutex_t writer;
-	_Atomic uint64_t kept_bytes;     /* of the largest write since the file was opened: LMDB keeps its pages; set under `writer` */
+	_Atomic uint64_t kept_bytes;     /* the largest `kept` of a write since the file was opened; set under `writer` */
+	bool slim_waited;                /* for readers, since the write that `kept_bytes` is of; under `writer` */
 	bool map_full;                   /* the last write found no room: grow before the next; under `writer` */
 	bool stuck;                      /* the address space has no more: grow only when there is no other way; under `writer` */
 
@@ -102,8 +104,9 @@ int vf_env_reopen(struct vf_store *store, size_t map_bytes, struct vf_err *err);
 int vf_env_make_room(struct vf_store *store, struct vf_err *err);
 /* With `writer` held: after MDB_PANIC. */
 int vf_env_heal(struct vf_store *store, struct vf_err *err);
-/* With `writer` held, between writes: gives the memory of a large one back, when readers let it. */
-void vf_env_slim(struct vf_store *store, enum vf_gate_patience patience);
+/* With `writer` held, between writes: gives the memory of large ones back, when readers let it and the file is still where it was. True: done.
+ * `may_wait`: for readers, a moment, and once for each write that was large. */
+bool vf_env_slim(struct vf_store *store, bool may_wait);
 /* With `writer` held: what a failed write means. LMDB says EIO when a write was cut short, as a disk does that has just become full. */
 int vf_env_write_code(const struct vf_txn *txn, int code);
 

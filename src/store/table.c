@@ -3,10 +3,20 @@
 
 #include <errno.h>
 
+/* That many small changes take a page, about: more of them in order, one when they are scattered. */
+#define CHANGES_A_PAGE 8u
+
 static MDB_val lend(struct vf_span s)
 {
 	/* LMDB only reads what it is given. */
 	return (MDB_val){ s.len, s.data ? (void *)(uintptr_t)s.data : "" };
+}
+
+/* What LMDB will keep of a change at least, for its next write: a part of a page of many rows, or a page of one row. Pages that belong together it
+ * gives back. */
+static uint64_t kept_of(const struct vf_store *store, size_t bytes)
+{
+	return bytes > store->page_bytes ? 0 : bytes > store->page_bytes / 2 ? store->page_bytes : store->page_bytes / CHANGES_A_PAGE;
 }
 
 static void count_change(struct vf_txn *txn, size_t bytes)
@@ -14,6 +24,7 @@ static void count_change(struct vf_txn *txn, size_t bytes)
 	for (; txn; txn = txn->parent) {
 		txn->changes++;
 		txn->bytes += bytes;
+		txn->kept += kept_of(txn->store, bytes);
 	}
 }
 

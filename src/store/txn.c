@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "vecfs/heap.h"
+
 /* ---- reading ---- */
 
 static int new_reader(struct vf_store *store, struct vf_txn **out)
@@ -93,11 +95,13 @@ const void *vf_txn_at(const struct vf_txn *txn, uint64_t place)
 
 bool vf_txn_is_cached(const struct vf_txn *txn)
 {
-	const uint8_t *map = txn->store->map;
+	const struct vf_store *store = txn->store;
+	const uint8_t *map = store->map;
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (size_t)(txn->limit - map) / page;
 	unsigned there = 0;
 
-	for (size_t i = 0; i < SAMPLE_PAGES; i++) {
+	/* Of a file that is not its own a process is told that all of it is there. */
+	for (size_t i = 0; i < SAMPLE_PAGES && !store->read_only; i++) {
 		unsigned char is = 0;
 		if (mincore((void *)(uintptr_t)(map + i * pages / SAMPLE_PAGES * page), page, &is) == 0)
 			there += is & 1;
@@ -133,15 +137,17 @@ int vf_txn_begin_write(struct vf_store *store, struct vf_txn *txn, struct vf_err
 	return rc ? vf_store_fault(store, rc, "write", err) : 0;
 }
 
-static void note_bytes(const struct vf_txn *txn)
+static void note_kept(const struct vf_txn *txn)
 {
-	if (txn->bytes > txn->store->kept_bytes)
-		txn->store->kept_bytes = txn->bytes;
+	if (txn->kept <= txn->store->kept_bytes)
+		return;
+	txn->store->kept_bytes = txn->kept;
+	txn->store->slim_waited = false;
 }
 
 void vf_txn_drop_write(struct vf_txn *txn)
 {
-	note_bytes(txn);
+	note_kept(txn);
 	mdb_txn_abort(txn->mdb);
 	txn->mdb = NULL;
 }
@@ -150,7 +156,7 @@ int vf_txn_finish_write(struct vf_txn *txn, bool *map_full, struct vf_err *err)
 {
 	int rc = txn->trouble;
 
-	note_bytes(txn);
+	note_kept(txn);
 	/* A spoiled transaction would refuse to commit with a poorer word for it. */
 	if (rc)
 		mdb_txn_abort(txn->mdb);
@@ -215,7 +221,7 @@ int vf_txn_commit(struct vf_txn **txn, struct vf_err *err)
 	int rc = t->kind == TXN_NESTED ? commit_nested(t, err) : vf_txn_finish_write(t, &map_full, err);
 
 	if (t->kind == TXN_WRITE) {
-		vf_env_slim(t->store, VF_GATE_MOMENT);
+		vf_env_slim(t->store, true);
 		pthread_mutex_unlock(&t->store->writer);
 	}
 	free(t);
@@ -229,8 +235,10 @@ static void slim_after_read(struct vf_store *store)
 	if (store->read_only || atomic_load_explicit(&store->kept_bytes, memory_order_relaxed) <= vf_store_kept_max ||
 	    pthread_mutex_trylock(&store->writer))
 		return;
-	vf_env_slim(store, VF_GATE_LOOKS);
+	bool done = vf_env_slim(store, false);
 	pthread_mutex_unlock(&store->writer);
+	if (done)
+		vf_heap_trim();
 }
 
 void vf_txn_end(struct vf_txn **txn)
