@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "ask_internal.h"
+#include "vecfs/prefetch.h"
 
 /* Numbers compared that are worth a task, and slices a thread, since some are slower, and between two it is seen whether anybody still waits. */
 #define TASK_NUMBERS  (1u << 18)
@@ -44,15 +45,8 @@ static int meet(struct pass *pass, uint64_t serial, const void *row, struct vf_e
 
 /* The cursor stays this many rows ahead of the arithmetic, so that the next vectors are on their way from memory. */
 #define ROWS_AHEAD 8u
-#define LINES_AHEAD 64u
 
 struct window { uint64_t serial[ROWS_AHEAD]; const uint8_t *row[ROWS_AHEAD]; size_t n; };
-
-static void fetch(const uint8_t *row, size_t bytes)
-{
-	for (size_t i = 0; i < bytes && i < 64 * LINES_AHEAD; i += 64)
-		__builtin_prefetch(row + i);
-}
 
 /* 1 at the end. */
 static int fill(struct vf_scan *scan, uint64_t end, size_t bytes, struct window *window, struct vf_err *err)
@@ -69,7 +63,7 @@ static int fill(struct vf_scan *scan, uint64_t end, size_t bytes, struct window 
 			return vf_fail(err, EIO, "vector %llu has %zu bytes, not %zu",
 			               (unsigned long long)window->serial[window->n],
 			               value.len, bytes);
-		fetch(value.data, bytes);
+		vf_prefetch_row(value.data, bytes);
 		window->row[window->n] = value.data;
 	}
 	return 0;
