@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """What a load took in memory is given back: at rest the daemon has what `stats` says, and little more."""
 from harness import *
