@@ -35,6 +35,8 @@ int vf_catalog_open(const char *path, const struct vf_catalog_options *options, 
 int vf_catalog_mounts_at(struct vf_catalog *catalog, const char *mountpoint, struct vf_err *err);
 /* Everything held must have been released. */
 void vf_catalog_close(struct vf_catalog **catalog);
+/* Threads of its own are at work just now. */
+bool vf_catalog_is_at_work(const struct vf_catalog *catalog);
 const char *vf_catalog_path(const struct vf_catalog *catalog);
 int vf_catalog_statvfs(struct vf_catalog *catalog, struct statvfs *out, struct vf_err *err);
 

@@ -17,6 +17,8 @@ struct vf_linkers;       /* the threads that link, shared by all indexes of a pr
 
 int vf_linkers_new(unsigned threads, struct vf_linkers **out, struct vf_err *err);   /* 0 threads: as many as processors */
 void vf_linkers_free(struct vf_linkers **linkers);
+/* One of them has something to do just now. */
+bool vf_linkers_at_work(const struct vf_linkers *linkers);
 
 struct vf_index_options {
 	const char *bucket, *name;         /* for messages and explain; copied */

@@ -119,6 +119,11 @@ int vf_catalog_open(const char *path, const struct vf_catalog_options *options, 
 	return 0;
 }
 
+bool vf_catalog_is_at_work(const struct vf_catalog *catalog)
+{
+	return catalog->linkers && vf_linkers_at_work(catalog->linkers);
+}
+
 void vf_catalog_close(struct vf_catalog **catalog)
 {
 	struct vf_catalog *c = *catalog;

@@ -8,7 +8,8 @@
  *   begins what may take a while, or goes to wait, attends no more, and the last one has the kernel call again.
  * - Who finds the next request waiting already has another one called, as long as there are processors for them.
  * - After a word of a conversation the next one is close. The thread looks for it a moment before it waits. One thread at a time, and none on a
- *   machine with one processor.
+ *   machine with one processor, nor while linkers are at work: who looks yields, and a linker that is yielded to keeps the processor for all of its
+ *   slice (99th percentile while 50,000 x 128 are linked 3.3 ms, without looking 1.7).
  *
  * 20,000 x 512, two virtual processors, a question of 20 us: for one client 62 us with libfuse's loop and looking, 38 us with this one and
  * processors kept awake (awake.c); eight clients 26,000/s and 38,000/s, and 48,000/s since threads attend. */
@@ -104,7 +105,7 @@ void vf_loop_share(struct vf_face *face)
 
 void vf_loop_expect(struct vf_face *face)
 {
-	expects = face->awake.processors > 1;
+	expects = face->awake.processors > 1 && !vf_catalog_is_at_work(face->catalog);
 }
 
 bool vf_loop_attends(void)

@@ -24,6 +24,7 @@ struct vf_linkers {
 	struct vf_index *ring;             /* indexes that were ever woken; the first is looked at first */
 	pthread_t *threads;
 	unsigned nthreads, wanted;         /* started; as many as there shall be */
+	atomic_uint working;               /* threads at an index */
 	bool stop;
 };
 
@@ -83,7 +84,9 @@ static void work_on(struct vf_linkers *linkers, struct vf_index *index)
 
 	index->workers++;
 	pthread_mutex_unlock(&linkers->lock);
+	atomic_fetch_add_explicit(&linkers->working, 1, memory_order_relaxed);
 	int64_t after = vf_memory_work(index);
+	atomic_fetch_sub_explicit(&linkers->working, 1, memory_order_relaxed);
 	int64_t now = vf_clock_mono_ns();
 	pthread_mutex_lock(&linkers->lock);
 	index->workers--;
@@ -114,6 +117,11 @@ static void *run(void *ctx)
 }
 
 /* ---- from outside ---- */
+
+bool vf_linkers_at_work(const struct vf_linkers *linkers)
+{
+	return atomic_load_explicit(&linkers->working, memory_order_relaxed) > 0;
+}
 
 /* The lock is held. Without a single one there is no linking until it is tried again, and answers all the same. */
 static void start_all(struct vf_linkers *linkers)
