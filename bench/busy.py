@@ -3,7 +3,6 @@
 """How long a client waits that asks now and then, at rest and while as many vectors more are linked. Prints a table and saves OUT/busy.json.
 
 usage: busy.py --out DIR --programs DIR --vecfs PROGRAM [--rounds N] DIMENSION:VECTORS:MORE..."""
-import json
 import os
 import shutil
 import tempfile
@@ -12,7 +11,8 @@ import time
 import msgpack
 import numpy as np
 
-from run import Store, Unseekable, arguments
+from ingest import insert, make_index
+from run import Store, Unseekable, arguments, tabulate
 
 ASKED_AT_REST = 1000
 PAUSE_S = 0.002
@@ -53,11 +53,6 @@ def vectors(rng, mix, n):
     return (rng.standard_normal((n, len(mix))) @ mix + 0.1 * rng.standard_normal((n, mix.shape[1]))).astype("<f4")
 
 
-def load(index, matrix):
-    with open(os.path.join(index, "insert"), "wb", buffering=0) as file:
-        np.save(Unseekable(file), matrix)
-
-
 def load_more(index, matrix):
     """With keys of their own."""
     stream = b"".join(msgpack.packb({"key": f"more{i}", "data": row.tobytes()}) for i, row in enumerate(matrix))
@@ -68,13 +63,10 @@ def load_more(index, matrix):
 def measure(args, dim, n, more):
     work = tempfile.mkdtemp(dir=args.out)
     store = Store(args.vecfs, work)
-    index = store.index_path("bench", "bench")
-    os.makedirs(index)
-    with open(os.path.join(index, "config"), "w", encoding="utf-8") as file:
-        file.write(f"dimension = {dim}\nmetric = euclidean\n")
+    index = make_index(store, "bench", dim)
     rng = np.random.default_rng(dim)
     mix = rng.standard_normal((32, dim))
-    load(index, vectors(rng, mix, n))
+    insert(index, vectors(rng, mix, n))
     store.wait_until_linked(index)
     while Store.stat(index, "recall_measured") == "unknown":
         time.sleep(0.5)
@@ -89,17 +81,14 @@ def measure(args, dim, n, more):
     return {"dimension": dim, "vectors": n, "more": more, "asked": len(busy), "p99_rest_us": p99[0], "p99_busy_us": p99[1], "p99_later_us": p99[2]}
 
 
+def line(r):
+    return (f"{r['dimension']:5} {r['vectors']:8} {r['more']:7} {r['p99_rest_us']:9.0f} us {r['p99_busy_us']:11.0f} us {r['p99_busy_us'] / r['p99_rest_us']:5.1f} "
+            f"{r['p99_later_us']:8.0f} us {r['p99_later_us'] / r['p99_rest_us']:5.1f}")
+
+
 def main():
-    args = arguments()
-    results = []
-    print(f"{'dim':>5} {'vectors':>8} {'more':>7} {'p99 at rest':>12} {'while linking':>14} {'x':>5} {'later half':>11} {'x':>5}")
-    for name in args.sets:
-        r = measure(args, *map(int, name.split(":")))
-        results.append(r)
-        print(f"{r['dimension']:5} {r['vectors']:8} {r['more']:7} {r['p99_rest_us']:9.0f} us {r['p99_busy_us']:11.0f} us {r['p99_busy_us'] / r['p99_rest_us']:5.1f} "
-              f"{r['p99_later_us']:8.0f} us {r['p99_later_us'] / r['p99_rest_us']:5.1f}", flush=True)
-        with open(os.path.join(args.out, "busy.json"), "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
+    header = f"{'dim':>5} {'vectors':>8} {'more':>7} {'p99 at rest':>12} {'while linking':>14} {'x':>5} {'later half':>11} {'x':>5}"
+    tabulate(arguments(), "busy", header, measure, line)
 
 
 if __name__ == "__main__":

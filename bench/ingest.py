@@ -4,7 +4,6 @@
 file, from one writer and from eight, beside transactions of one row. Everything is on disk when it counts. Prints a table and saves OUT/ingest.json.
 
 usage: ingest.py --out DIR --programs DIR --vecfs PROGRAM [--rounds N] DIMENSION:VECTORS..."""
-import json
 import os
 import shutil
 import tempfile
@@ -12,7 +11,7 @@ import time
 
 import numpy as np
 
-from run import Program, Store, Unseekable, arguments
+from run import Program, Store, Unseekable, arguments, tabulate
 
 FILES = 2000
 BATCH = 50000     # rows of a bare transaction
@@ -57,17 +56,14 @@ def measure(args, dim, n):
     return {"dimension": dim, "vectors": n, **{name: max(rate) for name, rate in rates.items()}}
 
 
+def line(r):
+    return (f"{r['dimension']:5} {r['vectors']:8} {r['append']:12.0f} {r['insert']:9.0f} {r['insert'] / r['append']:5.2f} {r['commits']:13.0f} "
+            f"{r['one']:12.0f} {r['one'] / r['commits']:5.2f} {r['eight']:10.0f} {r['eight'] / r['one']:6.2f}")
+
+
 def main():
-    args = arguments()
-    print(f"{'dim':>5} {'vectors':>8} {'LMDB append':>12} {'insert':>9} {'x':>5} {'LMDB commits':>13} {'a file each':>12} {'x':>5} {'8 writers':>10} {'x one':>6}")
-    results = []
-    for name in args.sets:
-        r = measure(args, *map(int, name.split(":")))
-        results.append(r)
-        print(f"{r['dimension']:5} {r['vectors']:8} {r['append']:12.0f} {r['insert']:9.0f} {r['insert'] / r['append']:5.2f} {r['commits']:13.0f} "
-              f"{r['one']:12.0f} {r['one'] / r['commits']:5.2f} {r['eight']:10.0f} {r['eight'] / r['one']:6.2f}", flush=True)
-        with open(os.path.join(args.out, "ingest.json"), "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
+    header = f"{'dim':>5} {'vectors':>8} {'LMDB append':>12} {'insert':>9} {'x':>5} {'LMDB commits':>13} {'a file each':>12} {'x':>5} {'8 writers':>10} {'x one':>6}"
+    tabulate(arguments(), "ingest", header, measure, line)
 
 
 if __name__ == "__main__":

@@ -243,6 +243,17 @@ def arguments(*more):
     return args
 
 
+def tabulate(args, name, header, measure, line):
+    """A row for each set of numbers, A:B[:C], that is asked for; saved as OUT/NAME.json."""
+    results = []
+    print(header)
+    for numbers in args.sets:
+        results.append(measure(args, *map(int, numbers.split(":"))))
+        print(line(results[-1]), flush=True)
+        with open(os.path.join(args.out, name + ".json"), "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+
+
 def main():
     args = arguments("--data", "--usearch")
     results = []
