@@ -261,34 +261,6 @@ START_TEST(a_read_sees_one_moment)
 }
 END_TEST
 
-START_TEST(a_nested_part_is_taken_back_alone)
-{
-	struct vf_txn *txn, *part;
-	struct vf_span value;
-	void *space;
-
-	begin();
-	ck_ok(vf_txn_write(store, &txn, &err));
-	ck_ok(vf_put_u64(txn, VF_T_SLOTS, 1, vf_span_str("one"), &err));
-	ck_ok(vf_txn_nested(txn, &part, &err));
-	ck_ok(vf_put_u64(part, VF_T_SLOTS, 2, vf_span_str("two"), &err));
-	vf_txn_end(&part);
-	ck_ok(vf_txn_nested(txn, &part, &err));
-	ck_ok(vf_reserve_u64(part, VF_T_SLOTS, 3, 5, true, &space, &err));
-	memcpy(space, "three", 5);
-	ck_ok(vf_txn_commit(&part, &err));
-	ck_ok(vf_txn_commit(&txn, &err));
-	reopen();
-	ck_ok(vf_txn_read(store, &txn, &err));
-	ck_ok(vf_get_u64(txn, VF_T_SLOTS, 1, &value, &err));
-	ck_assert_int_eq(vf_get_u64(txn, VF_T_SLOTS, 2, &value, &err), 1);
-	ck_ok(vf_get_u64(txn, VF_T_SLOTS, 3, &value, &err));
-	ck_assert(vf_span_is(value, "three"));
-	vf_txn_end(&txn);
-	end();
-}
-END_TEST
-
 START_TEST(a_key_has_1_to_511_bytes)
 {
 	char longest[512];
@@ -907,7 +879,7 @@ END_TEST
 
 CHECK_MAIN("store",
 	rows_are_those_of_a_model_also_after_reopening, a_scan_starts_at_the_first_key_not_below_and_can_be_moved,
-	rows_can_be_deleted_under_a_scan, a_read_sees_one_moment, a_nested_part_is_taken_back_alone, a_key_has_1_to_511_bytes,
+	rows_can_be_deleted_under_a_scan, a_read_sees_one_moment, a_key_has_1_to_511_bytes,
 	jobs_of_many_threads_commit_in_order_and_a_failing_one_is_taken_back_alone, a_file_outgrows_its_map_and_nobody_hears_about_it,
 	a_file_grows_after_its_directory_was_renamed, a_map_grows_among_readers, a_large_write_gives_its_memory_back,
 	a_file_that_is_not_there_any_more_is_not_opened_anew,

@@ -100,8 +100,6 @@ static inline uint64_t vf_row_u64(struct vf_span key)
 /* Waits for its turn, ahead or behind of groups. A write that finds the map full is the one case that fails without need, with ENOSPC: try
  * once more, there will be room (groups do so by themselves). */
 int vf_txn_write(struct vf_store *store, struct vf_txn **out, struct vf_err *err);
-/* A part of a write that can be taken back alone. */
-int vf_txn_nested(struct vf_txn *parent, struct vf_txn **out, struct vf_err *err);
 int vf_txn_commit(struct vf_txn **txn, struct vf_err *err);   /* on disk when it returns 0; ended either way */
 
 int vf_put(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span value, struct vf_err *err);

@@ -2,11 +2,10 @@
 #include "vecfs/arena.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 struct vf_arena_block {
 	struct vf_arena_block *next;
-	size_t used, size, mapped;      /* 0: from malloc */
+	size_t used, size;
 	_Alignas(16) unsigned char bytes[];
 };
 
@@ -14,38 +13,6 @@ struct vf_arena_block {
 #define BLOCK_BYTES_MAX ((size_t)32 << 20)
 /* What is kept for the next request. */
 #define KEPT_BYTES_MAX  ((size_t)1 << 20)
-#define HUGE_PAGE_BYTES ((size_t)2 << 20)
-
-/* Large blocks lie on huge pages, of which few have to be found (a stream of 40,000 x 768 is taken in .66 of the time). Of a mapping what is not used
- * takes no memory, so its place need not be aligned. */
-static struct vf_arena_block *map_block(size_t bytes)
-{
-	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (at == MAP_FAILED)
-		return NULL;
-	madvise(at, bytes, MADV_HUGEPAGE);
-	return at;
-}
-
-static struct vf_arena_block *new_block(size_t size)
-{
-	size_t bytes = sizeof(struct vf_arena_block) + size;
-	bool maps = bytes > 2 * HUGE_PAGE_BYTES;
-	struct vf_arena_block *block = maps ? map_block(bytes) : malloc(bytes);
-
-	if (block)
-		*block = (struct vf_arena_block){ .size = size, .mapped = maps ? bytes : 0 };
-	return block;
-}
-
-static void free_block(struct vf_arena_block *block)
-{
-	if (block->mapped)
-		munmap(block, block->mapped);
-	else
-		free(block);
-}
 
 static struct vf_arena_block *add_block(struct vf_arena *arena, size_t size)
 {
@@ -58,10 +25,10 @@ static struct vf_arena_block *add_block(struct vf_arena *arena, size_t size)
 		want = size;
 	if (want > SIZE_MAX - sizeof(struct vf_arena_block))
 		return NULL;
-	struct vf_arena_block *block = new_block(want);
+	struct vf_arena_block *block = malloc(sizeof *block + want);
 	if (!block)
 		return NULL;
-	block->next = arena->blocks;
+	*block = (struct vf_arena_block){ .next = arena->blocks, .size = want };
 	arena->blocks = block;
 	arena->bytes += block->size;
 	return block;
@@ -124,7 +91,7 @@ void vf_arena_free(struct vf_arena *arena)
 
 	while (block) {
 		struct vf_arena_block *next = block->next;
-		free_block(block);
+		free(block);
 		block = next;
 	}
 	*arena = (struct vf_arena)VF_ARENA_INIT;

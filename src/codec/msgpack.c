@@ -286,8 +286,11 @@ static size_t take_floats(struct parser_context *parser, const uint8_t *p, size_
 		return 0;
 	const size_t size = p[0] == 0xca ? 5 : 9;
 	struct vf_value *item = top->obj.items + top->obj.count;
-	for (; top->count > 1 && len - i >= size && p[i] == p[0]; i += size, top->count--)
-		*item++ = (struct vf_value){ .kind = VF_FLOAT, .real = size == 5 ? load_float32(p + i + 1) : load_float64(p + i + 1) };
+	for (; top->count > 1 && len - i >= size && p[i] == p[0]; i += size, top->count--, item++) {
+		item->kind = VF_FLOAT;
+		item->count = 0;
+		item->real = size == 5 ? load_float32(p + i + 1) : load_float64(p + i + 1);
+	}
 	top->obj.count = (uint32_t)(item - top->obj.items);
 	return i;
 }
@@ -298,8 +301,8 @@ static int execute(struct parser_context *parser, struct vf_span bytes, size_t *
 	int code;
 
 	do {
-		/* Within an item: all of it. */
-		size_t ahead = STEP_BYTES + (parser->cs == MSGPACK_CS_HEADER ? 0 : (size_t)parser->trail);
+		/* Within an item: to its end and not further, or it might never be stopped between two. */
+		size_t ahead = parser->cs == MSGPACK_CS_HEADER ? STEP_BYTES : (size_t)parser->trail;
 		stop = bytes.len - *at < ahead ? bytes.len : *at + ahead;
 		code = parser_execute(parser, (const char *)bytes.data, stop, at);
 		if (code == MSGPACK_UNPACK_CONTINUE)

@@ -168,8 +168,6 @@ bool vf_env_holds(const struct vf_txn *txn, const MDB_val *row)
 	const uint8_t *from = row->mv_data;
 
 	/* What was changed lies in memory, or past the end; and before a change every page was looked at. */
-	while (txn->parent)
-		txn = txn->parent;
 	return txn->changes || (from >= txn->store->map && from < txn->limit && row->mv_size <= (size_t)(txn->limit - from));
 }
 

@@ -44,9 +44,7 @@ int vf_store_fault(const struct vf_store *store, int code, const char *doing, st
 
 int vf_txn_fault(struct vf_txn *txn, int code, const char *doing, struct vf_err *err)
 {
-	if (code != MDB_BAD_VALSIZE && code != MDB_KEYEXIST)
-		for (struct vf_txn *t = txn; t; t = t->parent)
-			if (!t->trouble)
-				t->trouble = code;
+	if (code != MDB_BAD_VALSIZE && code != MDB_KEYEXIST && !txn->trouble)
+		txn->trouble = code;
 	return fault(txn->store->dir, code, doing, err);
 }

@@ -32,19 +32,17 @@ extern size_t vf_store_map_first;
 /* Of the pages of one write, what LMDB may keep. */
 extern uint64_t vf_store_kept_max;
 
-enum txn_kind { TXN_READ, TXN_WRITE, TXN_NESTED };
-
 /* How long to wait until nobody reads: not at all, no longer than a question may be made to wait, or until there is no hope. */
 enum vf_gate_patience { VF_GATE_LOOKS, VF_GATE_MOMENT, VF_GATE_WAITS };
 
 struct vf_txn {
 	struct vf_store *store;
 	MDB_txn *mdb;
-	enum txn_kind kind;
-	struct vf_txn *parent;           /* of a nested one */
+	bool writes;
+	MDB_cursor *cursors[VF_TABLES];  /* of a write, as they are needed; LMDB closes them with it */
 	struct vf_txn *next;             /* in the list of idle readers */
 	int trouble;                     /* first code of LMDB that spoils a write; 0 */
-	uint64_t changes, bytes;         /* put or deleted so far, in nested ones too */
+	uint64_t changes, bytes;         /* put or deleted so far */
 	uint64_t kept;                   /* of pages, about, that LMDB will keep */
 	const uint8_t *limit;            /* where the rows that it sees end at the latest; see vf_env_holds */
 };

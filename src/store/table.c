@@ -21,11 +21,9 @@ static uint64_t kept_of(const struct vf_store *store, size_t bytes)
 
 static void count_change(struct vf_txn *txn, size_t bytes)
 {
-	for (; txn; txn = txn->parent) {
-		txn->changes++;
-		txn->bytes += bytes;
-		txn->kept += kept_of(txn->store, bytes);
-	}
+	txn->changes++;
+	txn->bytes += bytes;
+	txn->kept += kept_of(txn->store, bytes);
 }
 
 static MDB_dbi dbi_of(const struct vf_txn *txn, enum vf_table table)
@@ -39,10 +37,30 @@ static int fault_in(struct vf_txn *txn, int code, const char *verb, enum vf_tabl
 	return vf_wrap(err, "table %s", vf_table_name(table));
 }
 
+/* A write keeps its cursors: of a row beside the one before, the pages are at hand. */
+static int cursor_on(struct vf_txn *txn, enum vf_table table, MDB_cursor **out)
+{
+	MDB_cursor **cursor = &txn->cursors[table];
+	int rc = *cursor ? 0 : vf_guard_cursor_open(txn->mdb, dbi_of(txn, table), cursor);
+
+	*out = *cursor;
+	return rc;
+}
+
+static int get(struct vf_txn *txn, enum vf_table table, MDB_val *key, MDB_val *value)
+{
+	MDB_cursor *cursor;
+
+	if (!txn->writes)
+		return vf_guard_get(txn->mdb, dbi_of(txn, table), key, value);
+	int rc = cursor_on(txn, table, &cursor);
+	return rc ? rc : vf_guard_cursor_get(cursor, key, value, MDB_SET);
+}
+
 int vf_get(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span *value, struct vf_err *err)
 {
 	MDB_val k = lend(key), v;
-	int rc = vf_guard_get(txn->mdb, dbi_of(txn, table), &k, &v);
+	int rc = get(txn, table, &k, &v);
 
 	if (rc == MDB_NOTFOUND)
 		return 1;
@@ -75,24 +93,30 @@ static int begin_change(struct vf_txn *txn, struct vf_err *err)
 {
 	int rc = vf_pages_check_once(txn->store, err);
 
-	for (struct vf_txn *t = txn; rc && t; t = t->parent)
-		if (!t->trouble)
-			t->trouble = MDB_CORRUPTED;
+	if (rc && !txn->trouble)
+		txn->trouble = MDB_CORRUPTED;
 	return rc;
+}
+
+static int put(struct vf_txn *txn, enum vf_table table, MDB_val *key, MDB_val *value, unsigned flags, struct vf_err *err)
+{
+	size_t bytes = key->mv_size + value->mv_size;
+	MDB_cursor *cursor;
+	int rc = begin_change(txn, err);
+
+	if (rc)
+		return rc;
+	if ((rc = cursor_on(txn, table, &cursor)) || (rc = mdb_cursor_put(cursor, key, value, flags)))
+		return fault_in(txn, rc, "write a row", table, err);
+	count_change(txn, bytes);
+	return 0;
 }
 
 int vf_put(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span value, struct vf_err *err)
 {
 	MDB_val k = lend(key), v = lend(value);
-	int rc = begin_change(txn, err);
 
-	if (rc)
-		return rc;
-	rc = mdb_put(txn->mdb, dbi_of(txn, table), &k, &v, 0);
-	if (rc)
-		return fault_in(txn, rc, "write a row", table, err);
-	count_change(txn, key.len + value.len);
-	return 0;
+	return put(txn, table, &k, &v, 0, err);
 }
 
 int vf_put_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_span value, struct vf_err *err)
@@ -103,16 +127,10 @@ int vf_put_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_
 int vf_reserve_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, size_t len, bool append, void **out, struct vf_err *err)
 {
 	MDB_val k = { sizeof key, &key }, v = { len, NULL };
-	int rc = begin_change(txn, err);
+	int rc = put(txn, table, &k, &v, MDB_RESERVE | (append ? MDB_APPEND : 0), err);
 
-	if (rc)
-		return rc;
-	rc = mdb_put(txn->mdb, dbi_of(txn, table), &k, &v, MDB_RESERVE | (append ? MDB_APPEND : 0));
-	if (rc)
-		return fault_in(txn, rc, "write a row", table, err);
-	*out = v.mv_data;
-	count_change(txn, sizeof key + len);
-	return 0;
+	*out = rc ? NULL : v.mv_data;
+	return rc;
 }
 
 int vf_del(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_err *err)

@@ -17,7 +17,6 @@ static int new_reader(struct vf_store *store, struct vf_txn **out)
 	if (!txn)
 		return ENOMEM;
 	txn->store = store;
-	txn->kind = TXN_READ;
 	int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn->mdb);
 	if (rc) {
 		free(txn);
@@ -122,7 +121,7 @@ int vf_txn_begin_write(struct vf_store *store, struct vf_txn *txn, struct vf_err
 {
 	int rc = 0;
 
-	*txn = (struct vf_txn){ .store = store, .kind = TXN_WRITE };
+	*txn = (struct vf_txn){ .store = store, .writes = true };
 	if ((!store->env && (rc = vf_env_heal(store, err))) || (rc = vf_env_make_room(store, err)))
 		return rc;
 	rc = mdb_txn_begin(store->env, NULL, 0, &txn->mdb);
@@ -187,43 +186,14 @@ int vf_txn_write(struct vf_store *store, struct vf_txn **out, struct vf_err *err
 	return 0;
 }
 
-int vf_txn_nested(struct vf_txn *parent, struct vf_txn **out, struct vf_err *err)
-{
-	struct vf_txn *txn = calloc(1, sizeof *txn);
-
-	if (!txn)
-		return vf_oom(err);
-	txn->store = parent->store;
-	txn->kind = TXN_NESTED;
-	txn->parent = parent;
-	txn->limit = parent->limit;
-	int rc = mdb_txn_begin(parent->store->env, parent->mdb, 0, &txn->mdb);
-	if (rc) {
-		free(txn);
-		return vf_txn_fault(parent, rc, "write", err);
-	}
-	*out = txn;
-	return 0;
-}
-
-static int commit_nested(struct vf_txn *txn, struct vf_err *err)
-{
-	int rc = mdb_txn_commit(txn->mdb);
-
-	txn->mdb = NULL;
-	return rc ? vf_txn_fault(txn, rc, "commit", err) : 0;
-}
-
 int vf_txn_commit(struct vf_txn **txn, struct vf_err *err)
 {
 	struct vf_txn *t = *txn;
 	bool map_full;
-	int rc = t->kind == TXN_NESTED ? commit_nested(t, err) : vf_txn_finish_write(t, &map_full, err);
+	int rc = vf_txn_finish_write(t, &map_full, err);
 
-	if (t->kind == TXN_WRITE) {
-		vf_env_slim(t->store, true);
-		pthread_mutex_unlock(&t->store->writer);
-	}
+	vf_env_slim(t->store, true);
+	pthread_mutex_unlock(&t->store->writer);
 	free(t);
 	*txn = NULL;
 	return rc;
@@ -248,7 +218,7 @@ void vf_txn_end(struct vf_txn **txn)
 	if (!t)
 		return;
 	*txn = NULL;
-	if (t->kind == TXN_READ) {
+	if (!t->writes) {
 		struct vf_store *store = t->store;
 		mdb_txn_reset(t->mdb);
 		vf_gate_leave(store, t);
@@ -257,11 +227,7 @@ void vf_txn_end(struct vf_txn **txn)
 	}
 	if (t->trouble == MDB_MAP_FULL)
 		t->store->map_full = true;
-	if (t->kind == TXN_WRITE) {
-		vf_txn_drop_write(t);
-		pthread_mutex_unlock(&t->store->writer);
-	} else {
-		mdb_txn_abort(t->mdb);
-	}
+	vf_txn_drop_write(t);
+	pthread_mutex_unlock(&t->store->writer);
 	free(t);
 }
