@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A client of the mount: opens INDEX/query once a thread, and runs all queries of a set once for every line "EF K CLIENTS" on standard input:
- * writes a msgpack question, reads the answer on the same descriptor. Prints "QUERIES-PER-SECOND RECALL P50-US P99-US".
- * usage: client SET-DIRECTORY INDEX-DIRECTORY */
+ * writes a question, reads the answer on the same descriptor. Prints "QUERIES-PER-SECOND RECALL P50-US P99-US". The question is msgpack with
+ * its vector as binary, msgpack with {"float32": [...]}, or JSON.
+ * usage: client SET-DIRECTORY INDEX-DIRECTORY [bin|list|json] */
 #include <fcntl.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -11,22 +12,41 @@
 
 #define CLIENTS_MAX 64
 
+enum form { BIN, LIST, JSON, FORMS };
+static const char *const form_names[FORMS] = { "bin", "list", "json" };
+
 struct client {
 	const struct bench_set *set;
+	enum form form;
 	const char *index;
 	unsigned ef, k, first, step;
 	size_t hits, asked;
 	double *latency;      /* seconds, one a query of the set */
 };
 
-static size_t build_question(uint8_t *out, const float *vector, uint32_t dim, unsigned ef, unsigned k)
+static void emit_vector(struct vf_emitter *e, struct vf_buf *buf, enum form form, const float *vector, uint32_t dim)
 {
 	struct vf_err err = VF_ERR_INIT;
+	uint32_t bytes = dim * 4;
+	uint8_t head[5] = { 0xc6, (uint8_t)(bytes >> 24), (uint8_t)(bytes >> 16), (uint8_t)(bytes >> 8), (uint8_t)bytes };
+
+	if (form == BIN) {
+		if (vf_buf_put(buf, head, 5, &err) || vf_buf_put(buf, vector, bytes, &err))
+			exit(1);
+		return;
+	}
+	vf_emit_map(e, 1);
+	vf_emit_name(e, "float32");
+	vf_emit_floats(e, vector, dim);
+	vf_emit_close(e);
+}
+
+static struct vf_buf build_question(enum form form, const float *vector, uint32_t dim, unsigned ef, unsigned k)
+{
 	struct vf_buf buf = VF_BUF_INIT;
 	struct vf_emitter e;
-	uint32_t bytes = dim * 4;
 
-	vf_emit_begin(&e, VF_MSGPACK, &buf);
+	vf_emit_begin(&e, form == JSON ? VF_JSON : VF_MSGPACK, &buf);
 	vf_emit_map(&e, ef ? 3 : 2);
 	vf_emit_name(&e, "topK");
 	vf_emit_int(&e, k);
@@ -35,13 +55,10 @@ static size_t build_question(uint8_t *out, const float *vector, uint32_t dim, un
 		vf_emit_int(&e, ef);
 	}
 	vf_emit_name(&e, "queryVector");
-	uint8_t head[5] = { 0xc6, (uint8_t)(bytes >> 24), (uint8_t)(bytes >> 16), (uint8_t)(bytes >> 8), (uint8_t)bytes };
-	if (vf_buf_put(&buf, head, 5, &err) || vf_buf_put(&buf, vector, bytes, &err))
-		exit(1);
-	memcpy(out, buf.data, buf.len);
-	size_t len = buf.len;
-	vf_buf_free(&buf);
-	return len;
+	emit_vector(&e, &buf, form, vector, dim);
+	if (form == JSON)
+		vf_emit_close(&e);
+	return buf;
 }
 
 static size_t count_hits(const struct client *c, size_t query, const uint8_t *answer, size_t len, struct vf_arena *arena)
@@ -52,7 +69,7 @@ static size_t count_hits(const struct client *c, size_t query, const uint8_t *an
 	size_t n = 0;
 
 	vf_arena_reset(arena);
-	if (vf_value_decode(VF_MSGPACK, vf_span(answer, len), arena, &value, &err)) {
+	if (vf_value_decode(c->form == JSON ? VF_JSON : VF_MSGPACK, vf_span(answer, len), arena, &value, &err)) {
 		fprintf(stderr, "answer: %s\n", err.text);
 		exit(1);
 	}
@@ -70,26 +87,26 @@ static void *run_client(void *arg)
 	struct client *c = arg;
 	struct vf_arena arena = VF_ARENA_INIT;
 	char path[4096];
-	uint8_t *question = malloc((size_t)c->set->dim * 4 + 256), *answer = malloc(1 << 20);
+	uint8_t *answer = malloc(1 << 20);
 
 	snprintf(path, sizeof path, "%s/query", c->index);
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		bench_die(path);
 	for (size_t q = c->first; q < c->set->nqueries; q += c->step) {
-		size_t len = build_question(question, c->set->queries + q * c->set->dim, c->set->dim, c->ef, c->k);
+		struct vf_buf question = build_question(c->form, c->set->queries + q * c->set->dim, c->set->dim, c->ef, c->k);
 		double start = bench_clock(CLOCK_MONOTONIC);
-		if (write(fd, question, len) != (ssize_t)len)
+		if (write(fd, question.data, question.len) != (ssize_t)question.len)
 			bench_die("write");
 		ssize_t got = read(fd, answer, 1 << 20);
 		c->latency[q] = bench_clock(CLOCK_MONOTONIC) - start;
 		if (got <= 0)
 			bench_die("read");
+		vf_buf_free(&question);
 		c->hits += count_hits(c, q, answer, (size_t)got, &arena);
 		c->asked++;
 	}
 	close(fd);
-	free(question);
 	free(answer);
 	vf_arena_free(&arena);
 	return NULL;
@@ -102,7 +119,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void run(const struct bench_set *set, const char *index, unsigned ef, unsigned k, unsigned clients)
+static void run(const struct bench_set *set, const char *index, enum form form, unsigned ef, unsigned k, unsigned clients)
 {
 	struct client c[CLIENTS_MAX];
 	pthread_t threads[CLIENTS_MAX];
@@ -110,7 +127,7 @@ static void run(const struct bench_set *set, const char *index, unsigned ef, uns
 	size_t hits = 0;
 
 	for (unsigned i = 0; i < clients; i++) {
-		c[i] = (struct client){ .set = set, .index = index, .ef = ef, .k = k, .first = i, .step = clients, .latency = latency };
+		c[i] = (struct client){ .set = set, .form = form, .index = index, .ef = ef, .k = k, .first = i, .step = clients, .latency = latency };
 		if (pthread_create(&threads[i], NULL, run_client, &c[i]))
 			bench_die("pthread_create");
 	}
@@ -131,10 +148,14 @@ int main(int argc, char **argv)
 {
 	unsigned ef, k, clients;
 
-	if (argc != 3)
+	enum form form = BIN;
+
+	while (argc == 4 && form < FORMS && strcmp(argv[3], form_names[form]))
+		form++;
+	if (argc < 3 || argc > 4 || form == FORMS)
 		return 2;
 	struct bench_set set = bench_load(argv[1]);
 	while (scanf("%u %u %u", &ef, &k, &clients) == 3)
-		run(&set, argv[2], ef, k, clients < 1 ? 1 : clients > CLIENTS_MAX ? CLIENTS_MAX : clients);
+		run(&set, argv[2], form, ef, k, clients < 1 ? 1 : clients > CLIENTS_MAX ? CLIENTS_MAX : clients);
 	return 0;
 }

@@ -277,22 +277,38 @@ static double load_float64(const uint8_t *p)
 	return d;
 }
 
+/* Field by field: a whole item made first and copied then would wait for its own halves. */
+static void set_float(struct vf_value *item, double real)
+{
+	item->kind = VF_FLOAT;
+	item->count = 0;
+	item->real = real;
+}
+
+/* Bytes of those of at most n items that are floats like the first one. */
+static size_t read_floats(struct vf_value *items, size_t n, const uint8_t *p, size_t len)
+{
+	const uint8_t first = p[0], *from = p, *end = p + len;
+
+	if (first == 0xca)
+		for (; n > 0 && end - p >= 5 && *p == first; n--, p += 5)
+			set_float(items++, load_float32(p + 1));
+	else if (first == 0xcb)
+		for (; n > 0 && end - p >= 9 && *p == first; n--, p += 9)
+			set_float(items++, load_float64(p + 1));
+	return (size_t)(p - from);
+}
+
 static size_t take_floats(struct parser_context *parser, const uint8_t *p, size_t len)
 {
 	struct parser_stack *top = parser->top ? &parser->stack[parser->top - 1] : NULL;
-	size_t i = 0;
 
-	if (!top || len == 0 || parser->cs != MSGPACK_CS_HEADER || top->ct != MSGPACK_CT_ARRAY_ITEM || (p[0] != 0xca && p[0] != 0xcb))
+	if (!top || len == 0 || parser->cs != MSGPACK_CS_HEADER || top->ct != MSGPACK_CT_ARRAY_ITEM || top->count < 2)
 		return 0;
-	const size_t size = p[0] == 0xca ? 5 : 9;
-	struct vf_value *item = top->obj.items + top->obj.count;
-	for (; top->count > 1 && len - i >= size && p[i] == p[0]; i += size, top->count--, item++) {
-		item->kind = VF_FLOAT;
-		item->count = 0;
-		item->real = size == 5 ? load_float32(p + i + 1) : load_float64(p + i + 1);
-	}
-	top->obj.count = (uint32_t)(item - top->obj.items);
-	return i;
+	size_t bytes = read_floats(top->obj.items + top->obj.count, top->count - 1, p, len), n = bytes / (p[0] == 0xca ? 5 : 9);
+	top->obj.count += (uint32_t)n;
+	top->count -= n;
+	return bytes;
 }
 
 static int execute(struct parser_context *parser, struct vf_span bytes, size_t *at)
@@ -325,11 +341,10 @@ static int fail_parse(int code, struct vf_span bytes, size_t at, struct vf_err *
 
 int vf_msgpack_decode(struct vf_span bytes, struct vf_arena *arena, struct vf_value *out, struct vf_err *err)
 {
-	struct parser_context parser = {
-		.user = { .arena = arena, .err = err, .data = bytes.data, .budget = bytes.len },
-	};
+	struct parser_context parser;       /* with a stack of kilobytes, which nobody needs cleared */
 	size_t at = 0;
 
+	parser.user = (struct reader){ .arena = arena, .err = err, .data = bytes.data, .budget = bytes.len };
 	parser_init(&parser);
 	int code = bytes.len ? execute(&parser, bytes, &at) : MSGPACK_UNPACK_CONTINUE;
 	if (parser.user.failed) {

@@ -83,14 +83,15 @@ static int finish_head(struct vf_scanner *s, struct head h, struct vf_err *err)
 /* A vector is a long run of float32, each a first byte and four more: jump over all of them but the last of the list. */
 static size_t skip_floats(struct vf_scanner *s, const uint8_t *p, size_t len)
 {
-	size_t i = 0;
+	uint64_t most = s->depth ? s->left[s->depth - 1] - 1 : 0, n = 0;
 
-	if (s->depth == 0)
-		return 0;
-	uint64_t *left = &s->left[s->depth - 1];
-	for (; *left > 1 && len - i >= 5 && p[i] == 0xca; i += 5)
-		--*left;
-	return i;
+	if (most > len / 5)
+		most = len / 5;
+	while (n < most && p[5 * n] == 0xca)
+		n++;
+	if (n)
+		s->left[s->depth - 1] -= n;
+	return 5 * n;
 }
 
 static int feed_body(struct vf_scanner *s, size_t len, size_t *step)
@@ -226,10 +227,29 @@ static int feed_top_scalar(struct vf_scanner *s, const uint8_t *p, size_t len, s
 	return VF_SCAN_DONE;
 }
 
+typedef uint8_t text16 __attribute__((vector_size(16)));
+
+/* Most of a vector is digits, signs, points and commas, with blanks and exponents here and there: sixteen of these at a time. */
+static size_t skip_numbers(const uint8_t *p, size_t len)
+{
+	size_t i = 0;
+
+	for (; len - i >= sizeof(text16); i += sizeof(text16)) {
+		text16 c;
+		uint64_t half[2];
+		memcpy(&c, p + i, sizeof c);
+		text16 known = ((text16)(c - '+' <= '9' - '+') & (text16)(c != '/')) | (text16)(c == ' ') | (text16)(c == 'e');
+		memcpy(half, &known, sizeof half);
+		if ((half[0] & half[1]) != UINT64_MAX)
+			break;
+	}
+	return i;
+}
+
 static int feed_between(struct vf_scanner *s, const uint8_t *p, size_t len, size_t *step, struct vf_err *err)
 {
 	uint8_t last = s->depth && !s->map_begins ? SCALAR : SPACE;    /* classes up to this one need no look here */
-	size_t i = 0;
+	size_t i = last == SCALAR ? skip_numbers(p, len) : 0;
 
 	while (i < len && json_class[p[i]] != BAD && json_class[p[i]] <= last)
 		i++;
