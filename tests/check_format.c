@@ -662,6 +662,32 @@ START_TEST(a_value_ends_at_the_same_byte_whatever_the_pieces)
 }
 END_TEST
 
+/* Runs of numbers are jumped over, in both formats and in either width. */
+START_TEST(a_list_of_numbers_ends_at_the_same_byte_whatever_the_pieces)
+{
+	static const size_t pieces[] = { 1, 5, 16, 61, SIZE_MAX };
+	struct vf_arena arena = VF_ARENA_INIT;
+	struct vf_buf text = VF_BUF_INIT;
+	struct vf_err err = VF_ERR_INIT;
+
+	seed = 23;
+	for (int i = 0; i < 1000; i++) {
+		struct vf_value v = any_packed_list(&arena, &text);
+		for (size_t f = 0; f < 2; f++) {
+			if (formats[f] == VF_JSON)
+				encode(VF_JSON, &v, &text);
+			size_t len = text.len;
+			ck_ok(vf_buf_put_str(&text, "\xca\xcb 1.5, 2.5, 3.5, 4.5", &err));
+			for (size_t p = 0; p < sizeof pieces / sizeof pieces[0]; p++)
+				ck_assert_int_eq(scan(formats[f], vf_buf_span(&text), pieces[p], &err), (int64_t)len);
+		}
+		vf_arena_reset(&arena);
+	}
+	vf_buf_free(&text);
+	vf_arena_free(&arena);
+}
+END_TEST
+
 START_TEST(a_value_cut_anywhere_is_incomplete_and_never_decodes)
 {
 	struct vf_arena arena = VF_ARENA_INIT;
@@ -954,7 +980,7 @@ CHECK_MAIN("format",
 	a_vector_is_a_list_of_float32_in_both_formats, an_emitter_nests_and_separates,
 	packed_lists_of_floats_are_read_whatever_stands_between, json_numbers_are_read_as_strtod_and_strtoll_read_them,
 	what_is_no_json_number_is_refused_in_a_list_too, lists_of_numbers_find_their_place_again,
-	a_value_ends_at_the_same_byte_whatever_the_pieces, a_value_cut_anywhere_is_incomplete_and_never_decodes,
+	a_value_ends_at_the_same_byte_whatever_the_pieces, a_list_of_numbers_ends_at_the_same_byte_whatever_the_pieces, a_value_cut_anywhere_is_incomplete_and_never_decodes,
 	white_space_before_json_belongs_to_it, json_that_cannot_be_completed_is_broken_at_once, the_format_is_told_by_the_first_byte,
 	broken_msgpack_is_refused_with_its_place, broken_json_is_refused_with_its_place, nesting_is_bounded,
 	huge_declared_lengths_make_the_scanner_wait_not_allocate, a_map_of_100000_names_has_its_one_duplicate_found,

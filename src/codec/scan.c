@@ -80,18 +80,20 @@ static int finish_head(struct vf_scanner *s, struct head h, struct vf_err *err)
 	return VF_SCAN_MORE;
 }
 
-/* A vector is a long run of float32, each a first byte and four more: jump over all of them but the last of the list. */
+/* A vector is a long run of floats of one width, each a first byte and four or eight more: jump over all of them but the last of the list. */
 static size_t skip_floats(struct vf_scanner *s, const uint8_t *p, size_t len)
 {
-	uint64_t most = s->depth ? s->left[s->depth - 1] - 1 : 0, n = 0;
+	const uint8_t first = p[0];
+	const size_t size = first == 0xca ? 5 : 9;
+	uint64_t most = s->depth && (first == 0xca || first == 0xcb) ? s->left[s->depth - 1] - 1 : 0, n = 0;
 
-	if (most > len / 5)
-		most = len / 5;
-	while (n < most && p[5 * n] == 0xca)
+	if (most > len / size)
+		most = len / size;
+	while (n < most && p[size * n] == first)
 		n++;
 	if (n)
 		s->left[s->depth - 1] -= n;
-	return 5 * n;
+	return size * n;
 }
 
 static int feed_body(struct vf_scanner *s, size_t len, size_t *step)

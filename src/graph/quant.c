@@ -29,28 +29,58 @@ static float scale_of(enum vf_metric metric, const float *vector, uint32_t dim)
 
 struct spread { double *mean; double max, energy; uint64_t count[BINS]; double sum[BINS]; };
 
+/* Numbers are added up in lanes, which the compiler takes side by side. */
+#define LANES 8u
+struct lanes { double max[LANES], energy[LANES]; };
+
 static void fit_mean(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
 {
-	for (size_t r = 0; r < n; r++) {
-		float scale = scale_of(metric, sample + r * dim, dim);
+	for (size_t r = 0; r < n && metric != VF_DOT; r++) {
+		double scale = (double)scale_of(metric, sample + r * dim, dim);
 		for (uint32_t i = 0; i < dim; i++)
-			s->mean[i] += (double)sample[r * dim + i] * scale / (double)n;
+			s->mean[i] += sample[r * dim + i] * scale;
 	}
-	for (uint32_t i = 0; metric == VF_DOT && i < dim; i++)
-		s->mean[i] = 0;
+	for (uint32_t i = 0; n > 0 && i < dim; i++)
+		s->mean[i] /= (double)n;
 }
 
-static void fit_spread(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n, bool bins)
+static double off_mean(const struct spread *s, const float *row, double scale, uint32_t i)
+{
+	return fabs(row[i] * scale - s->mean[i]);
+}
+
+static void add_lane(struct lanes *lanes, uint32_t lane, double d)
+{
+	lanes->max[lane] = d > lanes->max[lane] ? d : lanes->max[lane];
+	lanes->energy[lane] += d * d;
+}
+
+static void fit_spread(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
+{
+	struct lanes lanes = { { 0 }, { 0 } };
+
+	for (size_t r = 0; r < n; r++) {
+		const float *row = sample + r * dim;
+		double scale = (double)scale_of(metric, row, dim);
+		uint32_t i = 0;
+		for (; i + LANES <= dim; i += LANES)
+			for (uint32_t lane = 0; lane < LANES; lane++)
+				add_lane(&lanes, lane, off_mean(s, row, scale, i + lane));
+		for (; i < dim; i++)
+			add_lane(&lanes, 0, off_mean(s, row, scale, i));
+	}
+	for (uint32_t lane = 0; lane < LANES; lane++) {
+		s->max = fmax(s->max, lanes.max[lane]);
+		s->energy += lanes.energy[lane];
+	}
+}
+
+static void fit_bins(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
 {
 	for (size_t r = 0; r < n; r++) {
-		float scale = scale_of(metric, sample + r * dim, dim);
+		double scale = (double)scale_of(metric, sample + r * dim, dim);
 		for (uint32_t i = 0; i < dim; i++) {
-			double d = fabs((double)sample[r * dim + i] * scale - s->mean[i]);
-			if (!bins) {
-				s->max = d > s->max ? d : s->max;
-				s->energy += d * d;
-				continue;
-			}
+			double d = off_mean(s, sample + r * dim, scale, i);
 			uint32_t bin = (uint32_t)(d / s->max * (BINS - 1));
 			s->count[bin]++;
 			s->sum[bin] += d;
@@ -80,12 +110,12 @@ static double clip_by_energy(const struct spread *s, double least)
 
 static float fit_step(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
 {
-	fit_spread(s, metric, dim, sample, n, false);
+	fit_spread(s, metric, dim, sample, n);
 	if (!(s->max > 0))
 		return 1 / CODE_HALF;
 	double least = SIGMAS_FREE * sqrt(s->energy / ((double)n * dim)), clip = s->max;
 	if (clip > least) {
-		fit_spread(s, metric, dim, sample, n, true);
+		fit_bins(s, metric, dim, sample, n);
 		clip = clip_by_energy(s, least);
 	}
 	float step = (float)(clip * CLIP_MARGIN) / CODE_HALF;

@@ -8,7 +8,6 @@
 #include "vecfs/heap.h"
 #include "vecfs/name.h"
 
-/* What such a batch took is given back at once. */
 #define LARGE_BYTES ((uint64_t)4 << 20)
 
 enum op_kind { OP_PUT, OP_REMOVE, OP_UPDATE, OP_DELETE };
@@ -34,6 +33,7 @@ struct vf_batch {
 	struct op *ops;
 	size_t nops, cap;
 	uint64_t bytes, nputs, skipped;
+	bool applied;                      /* what it holds is done with */
 	struct place *table;               /* of the puts since the last other op, by key; a power of two of them */
 	size_t table_size, table_used;
 	struct vf_receipt receipt;         /* of the attempt */
@@ -51,21 +51,30 @@ int vf_batch_new(struct vf_index *index, struct vf_batch **out, struct vf_err *e
 	return 0;
 }
 
+/* Of a large batch memory is given back at once, and the pages that the store has freed meanwhile. */
+static void trim_after(uint64_t bytes)
+{
+	if (bytes > LARGE_BYTES)
+		vf_heap_trim();
+}
+
 void vf_batch_free(struct vf_batch **batch)
 {
 	if (!*batch)
 		return;
+	uint64_t bytes = (*batch)->bytes;
 	vf_settings_release((*batch)->settings);
 	vf_arena_free(&(*batch)->arena);
 	free((*batch)->ops);
 	free((*batch)->table);
 	free(*batch);
 	*batch = NULL;
+	trim_after(bytes);
 }
 
 uint64_t vf_batch_bytes(const struct vf_batch *batch)
 {
-	return batch->bytes;
+	return batch->applied ? 0 : batch->bytes;
 }
 
 static void clear_table(struct vf_batch *batch)
@@ -75,14 +84,21 @@ static void clear_table(struct vf_batch *batch)
 	batch->table_used = 0;
 }
 
-static void empty(struct vf_batch *batch)
+/* Before the next op: who waits for the verdict does not wait for this too. */
+static void empty_applied(struct vf_batch *batch)
 {
+	uint64_t bytes = batch->bytes;
+
+	if (!batch->applied)
+		return;
 	vf_arena_reset(&batch->arena);
 	clear_table(batch);
 	batch->nops = 0;
 	batch->bytes = batch->nputs = batch->skipped = 0;
+	batch->applied = false;
 	vf_settings_release(batch->settings);
 	batch->settings = vf_settings_hold(batch->index);
+	trim_after(bytes);
 }
 
 static int room_for_op(struct vf_batch *batch, struct vf_err *err)
@@ -191,6 +207,7 @@ int vf_batch_put(struct vf_batch *batch, const struct vf_record *record, struct 
 	char name[256];
 	int rc;
 
+	empty_applied(batch);
 	vf_index_name(batch->index, name);
 	if ((rc = vf_record_check(record, &batch->settings->config, name, err)) || (rc = room_for_op(batch, err)) ||
 	    (2 * batch->table_used >= batch->table_size && (rc = grow_table(batch, err))))
@@ -214,6 +231,13 @@ int vf_batch_put(struct vf_batch *batch, const struct vf_record *record, struct 
 
 /* ---- the other ops ---- */
 
+/* Memory of the batch for what the op consists of; NULL: there is none. */
+static void *begin_op(struct vf_batch *batch, size_t size)
+{
+	empty_applied(batch);
+	return vf_arena_alloc(&batch->arena, size);
+}
+
 static int add_op(struct vf_batch *batch, struct op op, struct vf_err *err)
 {
 	int rc = room_for_op(batch, err);
@@ -228,7 +252,7 @@ static int add_op(struct vf_batch *batch, struct op op, struct vf_err *err)
 
 int vf_batch_remove(struct vf_batch *batch, struct vf_span key, struct vf_err *err)
 {
-	struct vf_span *copy = vf_arena_alloc(&batch->arena, sizeof *copy);
+	struct vf_span *copy = begin_op(batch, sizeof *copy);
 	int rc;
 
 	if (!copy)
@@ -256,7 +280,7 @@ static int copy_map(struct vf_batch *batch, struct vf_value *map, struct vf_err 
 
 int vf_batch_update(struct vf_batch *batch, const struct vf_update *update, struct vf_err *err)
 {
-	struct vf_update *copy = vf_arena_alloc(&batch->arena, sizeof *copy);
+	struct vf_update *copy = begin_op(batch, sizeof *copy);
 	int rc;
 
 	if (!copy)
@@ -272,7 +296,7 @@ int vf_batch_update(struct vf_batch *batch, const struct vf_update *update, stru
 
 int vf_batch_delete(struct vf_batch *batch, const struct vf_delete *request, struct vf_err *err)
 {
-	struct vf_delete *copy = vf_arena_alloc(&batch->arena, sizeof *copy);
+	struct vf_delete *copy = begin_op(batch, sizeof *copy);
 	int rc;
 
 	if (!copy)
@@ -401,17 +425,14 @@ int vf_batch_apply(struct vf_batch *batch, struct vf_receipt *receipt, struct vf
 	struct vf_change_kind kind = { .write = write_batch, .ctx = batch, .needs_graph = true, .frees = only_removes(batch) };
 	int rc = 0;
 
+	empty_applied(batch);
 	if (batch->nops)
 		rc = vf_change_commit(batch->index, &kind, err);
 	else
 		batch->receipt = (struct vf_receipt){ .skipped = batch->skipped };
 	if (rc == 0)
 		*receipt = batch->receipt;
-	bool large = batch->bytes > LARGE_BYTES;
-	empty(batch);
-	/* The store has freed its pages too. */
-	if (large)
-		vf_heap_trim();
+	batch->applied = true;
 	return rc;
 }
 
