@@ -155,6 +155,18 @@ def sample(asked, rounds):
     return {who: curve_of(rows) for who, rows in samples.items()}
 
 
+def ask_in_all_forms(args, data, index):
+    """Queries/s at ef 32 of one client that writes its vectors as binary, as a msgpack list, as JSON."""
+    clients = {form: Program(os.path.join(args.programs, "client"), data, index, form) for form in ("bin", "list", "json")}
+    best = dict.fromkeys(clients, 0)
+    for _ in range(args.rounds):
+        for form, client in clients.items():
+            best[form] = max(best[form], client.ask(32, K, 1)[0])
+    for client in clients.values():
+        client.end()
+    return best
+
+
 def measure(args, name):
     data = os.path.join(args.data, name)
     work = tempfile.mkdtemp(dir=args.out)
@@ -169,6 +181,7 @@ def measure(args, name):
     for who, curve in sample(asked, args.rounds).items():
         result.setdefault(who, {})["curve"] = curve
     result["default"] = dict(zip(("qps", "recall", "p50_us", "p99_us"), client.ask(0, K, 1)))
+    result["forms"] = ask_in_all_forms(args, data, mount.index)
     result["churned"] = {"cpu_s": peers["engine"].ask("churn")[0]}
     for who, curve in sample({who: asked[who] for who in ("hnswlib", "engine")}, args.rounds).items():
         result["churned"][who] = {"curve": curve}
@@ -196,6 +209,9 @@ def print_table(results):
         print(f"{r['set']:12} build CPU {h['build_cpu_s']:.1f} / {e['build_cpu_s']:.1f} s ({e['build_cpu_s'] / h['build_cpu_s']:.2f}), "
               f"memory {h['bytes'] / 1e6:.0f} / {e['bytes'] / 1e6:.0f} MB ({e['bytes'] / h['bytes']:.2f}), "
               f"default settings: recall {r['default']['recall']:.4f} at {r['default']['qps']:.0f}/s, p50 {r['default']['p50_us']:.0f} us")
+        forms = r["forms"]
+        print(f"{'':12} questions as binary {forms['bin']:.0f}/s, as a list of msgpack {forms['list']:.0f} ({forms['list'] / forms['bin']:.2f}), "
+              f"as JSON {forms['json']:.0f} ({forms['json'] / forms['bin']:.2f})")
         fresh, after = ({p["ef"]: p for p in x["curve"]} for x in (e, c["engine"]))
         still = {p["ef"]: p["qps"] for p in c["hnswlib"]["curve"]}
         noise = still[64] / next(p["qps"] for p in h["curve"] if p["ef"] == 64)

@@ -795,6 +795,16 @@ START_TEST(explain_names_the_way)
 }
 END_TEST
 
+static void expect_plan_of(struct world *w, const char *json, const float *vector, const char *plan)
+{
+	struct asked a;
+
+	ask(w, json, vector, 1, &a);
+	const struct vf_value *explain = member(&a.value, "explain");
+	ck_assert_msg(vf_span_is(member(explain, "plan")->bytes, plan), "%s: %.*s", json, VF_SPAN_ARG(member(explain, "plan")->bytes));
+	asked_free(&a);
+}
+
 static void expect_plan(struct world *w, const float *vector, const char *plan)
 {
 	struct asked a;
@@ -835,6 +845,71 @@ START_TEST(the_first_question_after_opening_does_without_the_graph)
 		expect_plan(&w, vector, "scan of vectors");
 		world_close(&w);
 	}
+}
+END_TEST
+
+/* Far from the origin, for their spread. */
+static void far_vector(struct world *w, float *out)
+{
+	random_vector(w, out);
+	for (uint32_t i = 0; i < w->dim; i++)
+		out[i] += 500;
+}
+
+/* Some numbers are much larger than others. */
+static void rough_vector(struct world *w, float *out)
+{
+	for (uint32_t i = 0; i < w->dim; i++) {
+		double x = gauss(&w->random);
+		out[i] = (float)(x * x * x);
+	}
+}
+
+/* Hardly one without an equal, or nearly so. */
+static void repeated_vector(struct world *w, float *out)
+{
+	uint64_t which = next_random(&w->random) % 40 + 1;
+
+	for (uint32_t i = 0; i < w->dim; i++)
+		out[i] = (float)(gauss(&which) + (next_random(&w->random) % 50 ? 0 : 1e-4));
+}
+
+START_TEST(exact_answers_are_proven_by_codes)
+{
+	static void (*const kinds[])(struct world *w, float *out) = { random_vector, far_vector, rough_vector, repeated_vector };
+	static const char *const asked[] = {
+		"{\"topK\": 10, \"exact\": true, \"returnDistance\": true}",
+		"{\"topK\": 3, \"filter\": {\"tag\": \"b\"}, \"exact\": true, \"returnDistance\": true}",
+		"{\"topK\": 10, \"recall\": 1, \"returnDistance\": true}",
+	};
+	const char *explained = "{\"exact\": true, \"explain\": true}";
+	float vector[64];
+	struct world w;
+
+	for (size_t m = 0; m < 2; m++)
+		for (size_t kind = 0; kind < 4; kind++) {
+			world_open(&w, 64, m ? VF_COSINE : VF_EUCLIDEAN);
+			world_fill(&w, scaled(6000, LINKED_MIN), kinds[kind]);
+			/* Before and after its codes were read from disk. */
+			for (int opened = 0; opened < 2; opened++) {
+				for (size_t i = 0; i < 5 * sizeof asked / sizeof asked[0]; i++) {
+					kinds[kind](&w, vector);
+					expect_true(&w, asked[i % (sizeof asked / sizeof asked[0])], vector);
+				}
+				/* Of equal vectors more may be nearest than are worth proving. */
+				if (kind < 3)
+					expect_plan_of(&w, explained, vector, "scan of codes");
+				wait_for_stat(&w, "pending", true);
+				vf_index_close(&w.index);
+				world_open_index(&w);
+			}
+			world_close(&w);
+		}
+	world_open(&w, 64, VF_DOT);
+	world_fill(&w, scaled(6000, LINKED_MIN), random_vector);
+	random_vector(&w, vector);
+	expect_plan_of(&w, explained, vector, "scan of vectors");
+	world_close(&w);
 }
 END_TEST
 
@@ -1064,7 +1139,7 @@ CHECK_MAIN("ask",
 	a_stored_vector_is_asked_about_without_itself, near_names_the_neighbours_that_an_answer_has,
 	ties_are_ordered_by_key_in_a_small_index,
 	ties_are_ordered_by_key_in_a_large_index, vectors_of_any_size_are_measured,
-	a_large_index_answers_exactly_where_it_says_so,
+	a_large_index_answers_exactly_where_it_says_so, exact_answers_are_proven_by_codes,
 	the_recall_that_is_promised_is_reached, many_questions_have_the_answers_of_each, records_are_selected_in_key_order,
 	long_keys_are_in_order_too, given_keys_are_answered_in_their_order, facets_count_what_matches, explain_names_the_way,
 	the_first_question_after_opening_does_without_the_graph,

@@ -844,9 +844,152 @@ START_TEST(outliers_past_their_number_are_linked_like_others)
 	link_all(&w);
 	audit(&w);
 	vf_graph_counts(w.graph, &counts);
+	ck_assert_int_eq(vf_graph_clamped(w.graph), VF_CLAMPED_FAR);
 	ck_assert_uint_eq(counts.outliers, counts.outliers_max);
 	ck_assert_uint_eq(counts.linked, w.n);
 	expect_recall("near the others", recall(&w, 100, NULL), 0.95);
+	world_free(&w);
+}
+END_TEST
+
+/* ---- what codes prove ---- */
+
+static double norm_of(const float *x, uint32_t dim)
+{
+	double square = 0;
+
+	for (uint32_t i = 0; i < dim; i++)
+		square += (double)x[i] * x[i];
+	return sqrt(square);
+}
+
+/* In steps of the quantizer. */
+static double true_distance(const struct world *w, const float *query, uint32_t slot)
+{
+	const float *x = w->vectors + slot * w->dim;
+	bool normal = w->metric == VF_COSINE;
+	double square = 0, query_scale = normal ? 1 / norm_of(query, w->dim) : 1, scale = normal ? 1 / norm_of(x, w->dim) : 1;
+
+	for (uint32_t i = 0; i < w->dim; i++) {
+		double d = query[i] * query_scale - x[i] * scale;
+		square += d * d;
+	}
+	return sqrt(square) / (double)vf_graph_quant(w->graph)->step;
+}
+
+static void expect_bounds(const struct world *w)
+{
+	struct vf_hit *hits = malloc(w->n * sizeof *hits);
+	double root = sqrt(w->dim);
+
+	ck_assert(vf_graph_is_bounded(w->graph));
+	for (size_t q = 0; q < w->nqueries; q++) {
+		const float *query = w->queries + q * w->dim;
+		struct vf_search search = { .query = query, .want = (uint32_t)w->n };
+		struct vf_search_stats stats;
+		uint32_t nhits;
+		ck_ok(vf_graph_scan(w->graph, &search, hits, &nhits, &stats, &err));
+		ck_assert_uint_eq(nhits, w->n);
+		double bound = vf_graph_bound(w->graph, query, stats.beyond_codes);
+		/* Not so large that it could not fail: rounding moves a number by half a step, and clamping by no more on average. */
+		ck_assert_msg(bound > 0.5 * root && bound < 2.5 * root, "a bound of %g for %u numbers", bound, w->dim);
+		for (uint32_t i = 0; i < nhits; i++) {
+			double found = sqrt((double)hits[i].distance), off = fabs(found - true_distance(w, query, hits[i].slot));
+			ck_assert_msg(off <= bound + found * 1e-5, "%g off, %g away, the bound is %g", off, found, bound);
+		}
+	}
+	free(hits);
+}
+
+static void move_all(struct world *w, float by)
+{
+	for (size_t i = 0; i < w->n * w->dim; i++)
+		w->vectors[i] += by;
+	for (size_t i = 0; i < w->nqueries * w->dim; i++)
+		w->queries[i] += by;
+}
+
+START_TEST(codes_are_no_further_off_than_their_bound)
+{
+	static const enum vf_metric bounded[] = { VF_EUCLIDEAN, VF_COSINE };
+	static const float moved_by[] = { 0, 20, 3000 };
+
+	for (size_t m = 0; m < 2; m++)
+		for (size_t k = 0; k < 3; k++) {
+			struct world w = world_new(bounded[m], 48, 600, VF_CODE_U8);
+			move_all(&w, moved_by[k]);
+			vf_graph_free(&w.graph);
+			world_graph(&w, VF_CODE_U8);
+			add(&w, 0, w.n);
+			expect_bounds(&w);
+			world_free(&w);
+		}
+}
+END_TEST
+
+START_TEST(outliers_and_questions_beyond_the_codes_keep_the_bound)
+{
+	static const enum vf_metric bounded[] = { VF_EUCLIDEAN, VF_COSINE };
+
+	for (size_t m = 0; m < 2; m++) {
+		struct world w = world_of_outliers(bounded[m]);
+		expect_bounds(&w);
+		world_free(&w);
+	}
+	/* A little beyond the sample: clamped, and no outliers. */
+	struct world w = world_new(VF_EUCLIDEAN, 48, 2000, VF_CODE_U8);
+	for (size_t r = 0; r < w.n; r += 5)
+		w.vectors[r * w.dim + r % w.dim] += 4.5f + 0.5f * uniform();
+	ck_assert_int_eq(vf_graph_clamped(w.graph), VF_CLAMPED_NOT);
+	add(&w, 0, w.n);
+	ck_assert_int_eq(vf_graph_clamped(w.graph), VF_CLAMPED_LITTLE);
+	expect_bounds(&w);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(codes_without_a_bound_say_so)
+{
+	struct world w = world_of_outliers(VF_EUCLIDEAN);
+
+	/* More than are kept apart. */
+	vf_graph_clamp(w.graph, VF_CLAMPED_FAR);
+	ck_assert(!vf_graph_is_bounded(w.graph) && isinf(vf_graph_bound(w.graph, w.queries, false)));
+	vf_graph_clamp(w.graph, VF_CLAMPED_NOT);
+	ck_assert_int_eq(vf_graph_clamped(w.graph), VF_CLAMPED_FAR);
+	world_free(&w);
+	w = world_new(VF_DOT, 48, 100, VF_CODE_U8);
+	ck_assert(!vf_graph_is_bounded(w.graph));
+	world_free(&w);
+	w = world_new(VF_EUCLIDEAN, 48, 100, VF_CODE_F32);
+	ck_assert(!vf_graph_is_bounded(w.graph));
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(questions_that_share_a_pass_find_what_each_finds_alone)
+{
+	struct world w = world_new(VF_COSINE, 64, 5000, VF_CODE_U8);
+	static struct vf_hit shared[VF_SCANS_MAX][300], alone[300];
+	struct vf_graph_scan scans[VF_SCANS_MAX];
+	uint64_t words[5000 / 64 + 1];
+	uint32_t nalone;
+
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+		words[i] = next_random(&random_state);
+	struct vf_slot_set some = { words, sizeof words / sizeof words[0], 2500 };
+	add(&w, 0, w.n);
+	for (uint32_t slot = 0; slot < w.n; slot += 9)
+		remove_slot(&w, slot);
+	for (size_t i = 0; i < VF_SCANS_MAX; i++)
+		scans[i] = (struct vf_graph_scan){ .search = { .query = w.queries + i * w.dim, .want = (uint32_t)(i * 9 + 1), .only = i % 3 ? NULL : &some }, .hits = shared[i] };
+	ck_ok(vf_graph_scan_many(w.graph, scans, VF_SCANS_MAX, NULL, NULL, &err));
+	for (size_t i = 0; i < VF_SCANS_MAX; i++) {
+		ck_ok(vf_graph_scan(w.graph, &scans[i].search, alone, &nalone, NULL, &err));
+		ck_assert_uint_eq(scans[i].nhits, nalone);
+		for (uint32_t k = 0; k < nalone; k++)
+			ck_assert(shared[i][k].slot == alone[k].slot && shared[i][k].distance == alone[k].distance);
+	}
 	world_free(&w);
 }
 END_TEST
@@ -1120,6 +1263,8 @@ START_TEST(linkers_searches_removals_and_sweeps_run_side_by_side)
 END_TEST
 
 CHECK_MAIN("graph",
+	codes_are_no_further_off_than_their_bound, outliers_and_questions_beyond_the_codes_keep_the_bound, codes_without_a_bound_say_so,
+	questions_that_share_a_pass_find_what_each_finds_alone,
 	a_search_finds_what_brute_force_finds, vectors_of_one_two_and_three_dimensions_are_found,
 	pending_vectors_are_found_before_they_are_linked, vectors_added_in_sorted_order_stay_reachable,
 	copies_of_a_few_vectors_are_all_found, copies_survive_the_removal_of_others_and_of_the_first,

@@ -111,9 +111,20 @@ struct vf_search_stats {
  * only->count), met far fewer matches than their share (they lie apart from the query), or was asked for a beam wider than VF_EF_MAX. Negative on ENOMEM. */
 int vf_graph_search(struct vf_graph *graph, const struct vf_search *search, struct vf_hit *hits, uint32_t *nhits,
                     struct vf_search_stats *stats, struct vf_err *err);
-/* By comparing with every live slot (of `only`): the `want` nearest by code. */
+/* By comparing with every live slot (of `only`): the `want` nearest by code. In this thread. */
 int vf_graph_scan(struct vf_graph *graph, const struct vf_search *search, struct vf_hit *hits, uint32_t *nhits,
                   struct vf_search_stats *stats, struct vf_err *err);
+/* The same for several questions, which share one pass over the codes, by several threads when it is long. -EINTR when
+ * `stopped`, asked now and then, says so (NULL: never). */
+struct vf_graph_scan {
+	struct vf_search search;
+	struct vf_hit *hits;       /* room for search.want */
+	uint32_t nhits;
+	struct vf_search_stats stats;
+};
+#define VF_SCANS_MAX 32u
+int vf_graph_scan_many(struct vf_graph *graph, struct vf_graph_scan *scans, size_t n, bool (*stopped)(const void *ctx), const void *ctx,
+                       struct vf_err *err);
 
 struct vf_graph_counts {
 	uint64_t pending, linked, dead, free;
@@ -123,6 +134,18 @@ struct vf_graph_counts {
 	uint64_t bytes;            /* committed memory */
 };
 void vf_graph_counts(const struct vf_graph *graph, struct vf_graph_counts *out);
+/* How far clamping has moved any code that is stored: not at all; no further than rounding does; without bound (until it is fitted anew). */
+enum vf_clamped { VF_CLAMPED_NOT, VF_CLAMPED_LITTLE, VF_CLAMPED_FAR };
+enum vf_clamped vf_graph_clamped(const struct vf_graph *graph);
+/* At least so; for codes that are loaded. */
+void vf_graph_clamp(struct vf_graph *graph, enum vf_clamped clamped);
+/* Whether the codes prove anything of distances: bytes, no vector clamped without bound, not under dot. */
+bool vf_graph_is_bounded(const struct vf_graph *graph);
+/* In steps of the quantizer, how far the root of a hit's distance can be from the true (under cosine: of the normalised vectors) one, but for the
+ * rounding of its sum. Infinite when it is not bounded. Asked after the scan it holds for all slots that were scanned; `beyond_codes`
+ * as the scan's stats say. */
+double vf_graph_bound(const struct vf_graph *graph, const float *query, bool beyond_codes);
+
 /* A slot's state and serial as of now. */
 enum vf_slot_state vf_graph_slot(const struct vf_graph *graph, uint32_t slot, uint64_t *serial);
 

@@ -143,6 +143,7 @@ struct vf_graph {
 	pthread_mutex_t entry_lock;
 	pthread_mutex_t sweep_lock;
 
+	_Atomic uint8_t clamped;       /* enum vf_clamped, the most of any code */
 	struct vf_equal equal;
 	struct vf_outliers outliers;
 	struct vf_order order;
@@ -174,9 +175,11 @@ int vf_graph_reserve(struct vf_graph *g, struct vf_err *err);
 int vf_graph_make_room(struct vf_graph *g, uint32_t slot, struct vf_err *err);
 
 /* ---- quant.c ---- */
-/* `code` has code_stride bytes, 64-byte aligned. False when the vector reaches so far beyond the range of codes that clamping moves
- * it further than rounding does. */
-bool vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code);
+/* What rounding moves a number by, in steps, squared, on average. */
+#define VF_ROUNDING (1.0 / 12)
+/* `code` has code_stride bytes, 64-byte aligned. FAR when the vector reaches so far beyond the range of codes that clamping moves it further than
+ * rounding does: by more than VF_ROUNDING a dimension. */
+enum vf_clamped vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code);
 /* Aims the walker at a question. Under dot it has a scale of its own, since only the order matters. */
 void vf_quant_aim(const struct vf_graph *g, const float *vector, struct vf_walker *w);
 /* A vector, or a question, as the numbers that its code would be without rounding and clamping: `numbers` of them. Under dot they
@@ -242,6 +245,8 @@ void vf_slot_touch(struct vf_graph *g, uint32_t slot, uint8_t what);
 /* ---- walker.c ---- */
 /* From get to put no slot that the walker can see is reused. `width`: of the pool. */
 int vf_walker_get(struct vf_graph *g, uint32_t width, struct vf_walker **out, struct vf_err *err);
+/* One that sees every slot once, and marks none as seen. */
+int vf_walker_get_for_scan(struct vf_graph *g, struct vf_walker **out, struct vf_err *err);
 void vf_walker_put(struct vf_graph *g, struct vf_walker *walker);
 int vf_walker_want_keys(struct vf_walker *walker, size_t keys, struct vf_err *err);
 void vf_walker_free(struct vf_walker *walker);
@@ -375,6 +380,7 @@ struct vf_best {
 	struct vf_walker *walker;
 	size_t count, want, room;
 	uint64_t limit;                /* a key not below it cannot be among them */
+	float far;                     /* nor one of a distance above this */
 	uint32_t ids[VF_BEST_BATCH];
 	uint32_t nids;
 	uint32_t last, run;            /* the slot before, and how many have followed one another up to it */

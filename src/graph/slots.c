@@ -59,17 +59,19 @@ int vf_graph_add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float
 
 	if (rc)
 		return rc;
-	bool tells = vf_quant_apply(g, vector, g->codes + slot * g->code_stride);
+	enum vf_clamped clamped = vf_quant_apply(g, vector, g->codes + slot * g->code_stride);
 	atomic_store_explicit(&g->serial[slot], serial, memory_order_relaxed);
 	atomic_store_explicit(&g->twin[slot], VF_SLOT_NONE, memory_order_relaxed);
 	g->level[slot] = 0;
 	vf_list_write(g, slot, 0, NULL, 0);
-	if (!tells && vf_outliers_add(g, slot, vector)) {
+	if (clamped == VF_CLAMPED_FAR && vf_outliers_add(g, slot, vector)) {
 		/* Not on disk either: loading finds its code missing, and adds it again. */
 		atomic_store_explicit(&g->state[slot], VF_SLOT_LINKED, memory_order_release);
 		atomic_fetch_add(&g->nlinked, 1);
 		return 0;
 	}
+	/* Before anybody sees the slot. */
+	vf_graph_clamp(g, clamped);
 	atomic_store_explicit(&g->state[slot], VF_SLOT_PENDING, memory_order_release);
 	/* The counts go up before the bits and down after them: who finds a count of 0 has missed nothing. */
 	atomic_fetch_add(&g->npending, 1);

@@ -134,7 +134,7 @@ static void enlist(struct vf_graph *g, struct vf_walker *w)
 	pthread_mutex_unlock(&g->small_lock);
 }
 
-int vf_walker_get(struct vf_graph *g, uint32_t width, struct vf_walker **out, struct vf_err *err)
+static int get(struct vf_graph *g, uint32_t slots, uint32_t width, struct vf_walker **out, struct vf_err *err)
 {
 	struct vf_walker *w = take_idle(g);
 	int rc;
@@ -147,11 +147,21 @@ int vf_walker_get(struct vf_graph *g, uint32_t width, struct vf_walker **out, st
 	}
 	w->stats = (struct vf_search_stats){ 0 };
 	/* Three times the width: room for guides between the results. */
-	if ((rc = more_slots(w, atomic_load(&g->slots), err)) || (rc = more_pool(w, 3 * width + 64, err)))
+	if ((rc = more_slots(w, slots, err)) || (rc = more_pool(w, 3 * width + 64, err)))
 		vf_walker_put(g, w);
 	else
 		*out = w;
 	return rc;
+}
+
+int vf_walker_get(struct vf_graph *g, uint32_t width, struct vf_walker **out, struct vf_err *err)
+{
+	return get(g, atomic_load(&g->slots), width, out, err);
+}
+
+int vf_walker_get_for_scan(struct vf_graph *g, struct vf_walker **out, struct vf_err *err)
+{
+	return get(g, 0, 0, out, err);
 }
 
 /* What one question for very many needed is not kept. */

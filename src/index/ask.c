@@ -149,28 +149,66 @@ static int make_room(struct vf_probe *probe, uint32_t candidates, struct vf_err 
 	return 0;
 }
 
-static int search_one(void *ctx, size_t i, unsigned worker, struct vf_err *err)
+static struct vf_search search_of(const struct vf_ask *ask, const struct vf_probe *probe)
+{
+	return (struct vf_search){ .query = probe->vector, .want = ask->plan.candidates, .ef = ask->plan.ef, .only = ask->match.all ? NULL : &ask->match.set };
+}
+
+static int begin_probe(const struct searching *s, struct vf_probe *probe, struct vf_err *err)
+{
+	probe->stats = (struct vf_search_stats){ 0 };
+	probe->nhits = 0;
+	probe->early = false;
+	vf_code_law_init(&probe->law, vf_graph_quant(s->graph), s->ask->config, probe->vector);
+	return make_room(probe, s->ask->plan.candidates, err);
+}
+
+static int walk_one(void *ctx, size_t i, unsigned worker, struct vf_err *err)
 {
 	struct searching *s = ctx;
-	const struct vf_plan *plan = &s->ask->plan;
 	struct vf_probe *probe = &s->probes[i];
-	struct vf_search search = {
-		.query = probe->vector, .want = plan->candidates, .ef = plan->ef,
-		.only = s->ask->match.all ? NULL : &s->ask->match.set,
-	};
-	int rc = make_room(probe, plan->candidates, err);
+	struct vf_search search = search_of(s->ask, probe);
+	int rc = begin_probe(s, probe, err);
 
 	(void)worker;
 	if (rc)
 		return rc;
-	probe->stats = (struct vf_search_stats){ 0 };
-	probe->nhits = 0;
-	vf_code_law_init(&probe->law, vf_graph_quant(s->graph), s->ask->config, probe->vector);
-	if (plan->way == VF_WAY_GRAPH)
-		rc = vf_graph_search(s->graph, &search, probe->hits, &probe->nhits, &probe->stats, err);
+	rc = vf_graph_search(s->graph, &search, probe->hits, &probe->nhits, &probe->stats, err);
 	probe->early = rc == 1;
-	if (plan->way != VF_WAY_GRAPH || rc == 1)
-		rc = vf_graph_scan(s->graph, &search, probe->hits, &probe->nhits, &probe->stats, err);
+	return rc == 1 ? vf_graph_scan(s->graph, &search, probe->hits, &probe->nhits, &probe->stats, err) : rc;
+}
+
+static bool nobody_waits(const void *ask)
+{
+	return vf_ask_is_stopped(ask);
+}
+
+static int scan_some(struct searching *s, struct vf_probe *probes, size_t n, struct vf_err *err)
+{
+	struct vf_graph_scan scans[VF_SCANS_MAX];
+
+	for (size_t i = 0; i < n; i++) {
+		int rc = begin_probe(s, &probes[i], err);
+		if (rc)
+			return rc;
+		scans[i] = (struct vf_graph_scan){ .search = search_of(s->ask, &probes[i]), .hits = probes[i].hits };
+	}
+	int rc = vf_graph_scan_many(s->graph, scans, n, nobody_waits, s->ask, err);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		probes[i].nhits = scans[i].nhits;
+		probes[i].stats = scans[i].stats;
+		if (s->ask->plan.proven)
+			probes[i].bound = vf_graph_bound(s->graph, probes[i].vector, probes[i].stats.beyond_codes);
+	}
+	return rc;
+}
+
+static int scan_all(struct searching *s, size_t n, struct vf_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < n && rc == 0; i += VF_SCANS_MAX)
+		rc = scan_some(s, s->probes + i, n - i < VF_SCANS_MAX ? n - i : VF_SCANS_MAX, err);
 	return rc;
 }
 
@@ -199,7 +237,7 @@ static void plan(struct vf_ask *ask, struct vf_graph *graph)
 		.certain = !q->ef && (q->recall > 0 ? q->recall : ask->config->recall) >= 1, .dim = ask->config->dim,
 		.ef = vf_effort_for(ask->index, ask->config, q, ask->top_k), .row_ps = atomic_load(&ask->index->row_ps),
 		.place_ps = atomic_load(&ask->index->place_ps),
-		.flat = graph && vf_graph_is_flat(graph), .code = graph ? vf_graph_quant(graph)->code : VF_CODE_F32,
+		.flat = graph && vf_graph_is_flat(graph), .bounded = graph && vf_graph_is_bounded(graph), .code = graph ? vf_graph_quant(graph)->code : VF_CODE_F32,
 	};
 	facts->unknown = is_unknown(ask);
 	facts->top_k = ask->top_k < facts->matched ? ask->top_k : facts->matched;
@@ -240,7 +278,7 @@ static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct 
 	if (is_lengthy(ask))
 		tell_lengthy(ask->question);
 	if (ask->plan.candidates && s.graph)
-		rc = vf_spread(vf_spread_width(n), n, search_one, &s, err);
+		rc = ask->plan.way == VF_WAY_GRAPH ? vf_spread(vf_spread_width(n), n, walk_one, &s, err) : scan_all(&s, n, err);
 	vf_graph_release(ask->index);
 	ask->trace.search_ns += now_ns(ask) - start;
 	return rc;
@@ -309,7 +347,7 @@ static int settle(struct vf_ask *ask, struct vf_probe *probes, size_t n, uint64_
 	for (unsigned i = 0; i < width; i++)
 		s.how[i] = (struct vf_settling){ .config = ask->config, .txn = twins[i], .want = want, .self = ask->self, .places = ask->index->places,
 		                                 .slots = ask->slots, .dead = ask->dead, .ndead = ask->ndead, .max_distance = max_distance,
-		                                 .sigmas = ask->plan.sigmas };
+		                                 .sigmas = ask->plan.sigmas, .proven = ask->plan.proven };
 	if (!rc)
 		rc = vf_spread(width, n, settle_one, &s, err);
 	vf_ask_end_twins(twins, width);

@@ -105,6 +105,7 @@ struct vf_probe {
 	uint32_t nhits, cap;
 	bool early;                /* the search through the graph gave up */
 	struct vf_code_law law;
+	double bound;              /* of vf_graph_bound, when the plan is to be proven */
 	struct vf_search_stats stats;
 	uint64_t reranked;
 	struct vf_ranking answer;
@@ -122,6 +123,7 @@ struct vf_settling {
 	size_t ndead;
 	const double *max_distance;
 	double sigmas;             /* how unlikely an error of the codes has to be to be ruled out */
+	bool proven;               /* only what is impossible is ruled out */
 };
 /* Candidates -> answer, as few vectors read as the law of codes allows. */
 int vf_probe_settle(struct vf_probe *probe, const struct vf_settling *how, struct vf_err *err);
@@ -139,12 +141,12 @@ struct vf_plan {
 	enum vf_way way;
 	uint32_t ef, candidates;
 	double sigmas;
-	bool exact;
+	bool exact, proven;        /* proven: by what codes prove, not by what is likely */
 	double graph_ns, codes_ns;
 };
 struct vf_plan_facts {
 	uint64_t records, matched, top_k;   /* top_k clipped to matched */
-	bool filtered, flat;
+	bool filtered, flat, bounded;       /* bounded: codes prove something */
 	bool exact, certain;                /* asked for: the true answer; a recall of 1 */
 	bool unknown;                       /* what the graph would miss was not measured, and cannot be told from what was */
 	uint32_t dim, ef;

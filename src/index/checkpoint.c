@@ -48,6 +48,7 @@ struct chunk_write {
 	uint64_t generation;
 	bool other;                        /* the chunks are of a graph that is not the index's yet */
 	struct vf_buf quant;               /* empty: the one on disk is right */
+	uint8_t clamped;                   /* enum vf_clamped, of all codes that are in the chunks now */
 	struct vf_buf codes, links;
 	struct chunk_row *rows;
 	size_t nrows, cap;
@@ -97,6 +98,7 @@ static int gather(struct chunk_write *w, struct vf_graph *graph, uint32_t *chunk
 		rc = vf_quant_encode(vf_graph_quant(graph), &w->quant, err);
 	while (rc == 0 && w->codes.len + w->links.len < CHUNK_TXN_BYTES && vf_graph_chunk_dirty(graph, chunk))
 		rc = dump_chunk(w, graph, (*chunk)++, err);
+	w->clamped = (uint8_t)vf_graph_clamped(graph);
 	return rc;
 }
 
@@ -169,6 +171,8 @@ static int write_chunks(void *ctx, struct vf_txn *txn, struct vf_err *err)
 			rc = put_row(txn, VF_T_LINKS, row->chunk, vf_span(w->links.data + row->links, row->links_len), err);
 	}
 	vf_store_u64(now, (uint64_t)vf_clock_real_ns());
+	if (rc == 0)
+		rc = vf_put(txn, VF_T_META, vf_span_str(VF_META_CLAMPED), vf_span(&w->clamped, 1), err);
 	return rc ? rc : vf_put(txn, VF_T_META, vf_span_str(VF_META_CHECKPOINT), vf_span(now, sizeof now), err);
 }
 

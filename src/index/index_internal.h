@@ -108,6 +108,7 @@ int vf_part_mtimes_load(struct vf_index *index, struct vf_txn *txn, struct vf_er
 #define VF_META_CONFIG     "config"
 #define VF_META_COUNTERS   "counters"
 #define VF_META_QUANT      "quant"
+#define VF_META_CLAMPED    "clamped"
 #define VF_META_CHECKPOINT "checkpoint"
 
 struct vf_counters { uint64_t next_serial, next_ino, next_version, unlisted_keys; };

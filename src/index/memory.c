@@ -195,11 +195,26 @@ static int load_each_chunk(struct loading *l, struct vf_scan *scan, struct vf_er
 	return rc < 0 ? rc : load_window(&windows[turn ^ 1], err);
 }
 
+/* What is not known is taken for the worst. */
+static int load_clamped(struct loading *l, struct vf_err *err)
+{
+	enum vf_clamped clamped = VF_CLAMPED_FAR;
+	struct vf_span bytes;
+	int rc = vf_get(l->txn, VF_T_META, vf_span_str(VF_META_CLAMPED), &bytes, err);
+
+	if (rc == 0 && bytes.len == 1 && bytes.data[0] < VF_CLAMPED_FAR)
+		clamped = (enum vf_clamped)bytes.data[0];
+	vf_graph_clamp(l->graph, clamped);
+	return rc < 0 ? rc : 0;
+}
+
 static int load_chunks(struct loading *l, struct vf_err *err)
 {
 	struct vf_scan *scan = NULL;
-	int rc = vf_scan_open_u64(l->txn, VF_T_CODES, 0, &scan, err);
+	int rc = load_clamped(l, err);
 
+	if (rc == 0)
+		rc = vf_scan_open_u64(l->txn, VF_T_CODES, 0, &scan, err);
 	if (rc == 0)
 		rc = load_each_chunk(l, scan, err);
 	vf_scan_close(&scan);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* scan.c - every vector of the snapshot, one after the other, against all queries at once: the true answer, at the speed of
+/* scan.c - every vector of the snapshot, one after the other, against all queries at once: the true answer where codes cannot prove it, at the speed of
  * memory. Long passes are cut into slices for several threads, each with lists of its own, which are put together at the end. */
 #include <errno.h>
 #include <stdlib.h>

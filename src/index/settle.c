@@ -82,10 +82,34 @@ static double floor_of(const struct vf_code_law *law, const struct residuals *se
 	return line + fmin(seen->mean, 0) - sigmas * sqrt(fmax(variance, measured)) - 2 * seen->slack;
 }
 
-/* Codes whose arithmetic left the range of floats rule nothing out. */
-static bool is_past(const struct vf_probe *probe, const struct residuals *seen, float code, double sigmas, double limit)
+/* What the reading of one probe's candidates shares. */
+struct reading {
+	struct vf_probe *probe;
+	const struct vf_settling *how;
+	struct vf_gauge gauge;
+	struct vf_shortlist list;
+	struct vf_places *places;      /* held; NULL: there is no table of this snapshot */
+};
+
+/* Relative, of a sum of codes; and of a line that is summed in double. */
+#define SUM_OFF(dim) (((dim) + 8) * 0x1p-23)
+#define LINE_OFF     1e-9
+#define LINE_OFF_MIN 1e-15
+
+/* What it is at least at, proven: lines are squares of distances, and vf_graph_bound says how far those of codes are off. */
+static double proven_floor(const struct vf_probe *probe, uint32_t dim, double code)
 {
-	double floor = floor_of(&probe->law, seen, code, sigmas);
+	double root = sqrt(code) * (1 - SUM_OFF(dim)) - probe->bound;
+
+	return root > 0 ? probe->law.slope * root * root * (1 - LINE_OFF) - LINE_OFF_MIN : 0;
+}
+
+/* Codes whose arithmetic left the range of floats rule nothing out. */
+static bool is_past(const struct reading *r, const struct residuals *seen, float code)
+{
+	const struct vf_probe *probe = r->probe;
+	double limit = vf_shortlist_limit(&r->list);
+	double floor = r->how->proven ? proven_floor(probe, r->gauge.dim, code) : floor_of(&probe->law, seen, code, r->how->sigmas);
 
 	return isfinite(floor) && floor > limit;
 }
@@ -96,15 +120,6 @@ static bool is_past(const struct vf_probe *probe, const struct residuals *seen, 
 
 /* This many are read beyond the wanted before the law is trusted. */
 #define READ_BEYOND 1u
-
-/* What the reading of one probe's candidates shares. */
-struct reading {
-	struct vf_probe *probe;
-	const struct vf_settling *how;
-	struct vf_gauge gauge;
-	struct vf_shortlist list;
-	struct vf_places *places;      /* held; NULL: there is no table of this snapshot */
-};
 
 static int add_row(struct reading *r, uint64_t serial, uint32_t slot, const void *row, struct vf_kept *kept, struct vf_err *err)
 {
@@ -192,8 +207,7 @@ static int read_hits(struct reading *r, struct vf_err *err)
 		expect_row(r, i + ROWS_AHEAD);
 		if (is_read_already(how, hit->serial))
 			continue;
-		if (read >= how->want + READ_BEYOND &&
-		    is_past(probe, &seen, hit->distance, how->sigmas, vf_shortlist_limit(&r->list))) {
+		if (read >= how->want + READ_BEYOND && is_past(r, &seen, hit->distance)) {
 			probe->narrow = false;
 			break;
 		}
