@@ -41,6 +41,8 @@ uint64_t vf_index_version(struct vf_index *index);
 /* ---- config ---- */
 int vf_index_config(struct vf_index *index, struct vf_config *out, struct vf_err *err);   /* a copy; vf_config_free it */
 int vf_index_configure(struct vf_index *index, struct vf_span text, struct vf_err *err);
+/* What of its lines that would refuse as things are now; changes nothing. */
+int vf_index_config_check(struct vf_index *index, struct vf_span text, struct vf_err *err);
 /* When it was last changed, or what was set since; 0: never. */
 int vf_index_config_mtime(struct vf_index *index, int64_t *mtime_ns, struct vf_err *err);
 int vf_index_set_config_mtime(struct vf_index *index, int64_t mtime_ns, struct vf_err *err);

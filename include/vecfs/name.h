@@ -12,6 +12,8 @@
 #include "vecfs/span.h"
 
 bool vf_utf8_valid(struct vf_span s);
+/* Bytes of the character that s begins with; 0 when it begins with none. len is not 0. */
+size_t vf_utf8_char(const uint8_t *s, size_t len);
 /* EINVAL with the reason: empty, too long, NUL, not UTF-8. */
 int vf_key_check(struct vf_span key, struct vf_err *err);
 /* Appends the escaped key (no extension). */

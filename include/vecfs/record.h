@@ -26,6 +26,8 @@ int vf_record_check(const struct vf_record *record, const struct vf_config *conf
 /* Canonical metadata from a decoded map: EINVAL null, nesting, not finite; EFBIG past the limits. `rule` NULL: no limit per filterable value. */
 int vf_metadata_encode(const struct vf_value *map, const struct vf_field_rule *rule, struct vf_buf *out, struct vf_err *err);
 int vf_metadata_decode(struct vf_span canonical, struct vf_arena *arena, struct vf_value *out, struct vf_err *err);
+/* EFBIG: more bytes than a record may have, or a string of a field that is filterable in this config that is longer than an index takes. */
+int vf_metadata_check(struct vf_span canonical, const struct vf_config *config, struct vf_err *err);
 /* {"float32": [...]}, a plain list of numbers, or (msgpack) a bin of little-endian float32. `what` names it in messages ("data", "queryVector").
  * A number beyond float32 is EINVAL. */
 int vf_vector_from_value(const struct vf_value *value, const char *what, struct vf_arena *arena,

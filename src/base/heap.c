@@ -2,10 +2,12 @@
 #include "vecfs/heap.h"
 
 #include <malloc.h>
+#include <stdatomic.h>
 
 #define APART_BYTES  (1 << 20)
 #define GROWTH_BYTES (4 << 20)
 #define SLACK_BYTES  (8 << 20)
+#define TRIM_EACH    (16u << 20)
 
 /* An open index has lists of LMDB's of 1 and 2 MiB that it hardly touches. On fresh pages of their own they cost nothing; but malloc by and by
  * stops giving such pages, unless it is told where to begin.
@@ -27,4 +29,14 @@ void vf_heap_trim(void)
 #ifdef __GLIBC__
 	malloc_trim(0);
 #endif
+}
+
+void vf_heap_freed(uint64_t bytes)
+{
+	static _Atomic uint64_t since;
+
+	if (bytes == 0 || atomic_fetch_add(&since, bytes) + bytes < TRIM_EACH)
+		return;
+	atomic_store(&since, 0);
+	vf_heap_trim();
 }

@@ -6,7 +6,7 @@
 #include "vecfs/limits.h"
 
 /* Bytes of the sequence that begins at s, 0 when it is not valid UTF-8 (RFC 3629: no surrogates, shortest form). */
-static size_t utf8_sequence(const uint8_t *s, size_t len)
+size_t vf_utf8_char(const uint8_t *s, size_t len)
 {
 	uint8_t c = s[0], low = 0x80, high = 0xbf;
 	size_t need;
@@ -42,7 +42,7 @@ static size_t utf8_sequence(const uint8_t *s, size_t len)
 bool vf_utf8_valid(struct vf_span s)
 {
 	for (size_t i = 0; i < s.len;) {
-		size_t n = utf8_sequence(s.data + i, s.len - i);
+		size_t n = vf_utf8_char(s.data + i, s.len - i);
 		if (n == 0)
 			return false;
 		i += n;

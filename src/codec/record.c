@@ -46,7 +46,7 @@ int vf_record_from_value(const struct vf_value *value, struct vf_arena *arena, s
 }
 
 /* Only metadata that is longer than one string may be can hold a string that is too long: the others are not decoded for it. */
-static int check_metadata(struct vf_span metadata, const struct vf_config *config, struct vf_err *err)
+int vf_metadata_check(struct vf_span metadata, const struct vf_config *config, struct vf_err *err)
 {
 	struct vf_arena arena = VF_ARENA_INIT;
 	struct vf_value map;
@@ -77,7 +77,7 @@ int vf_record_check(const struct vf_record *record, const struct vf_config *conf
 	if ((rc = vf_vector_check_dim(record->dim, "vector", config, index, err)) ||
 	    (rc = vf_vector_check_numbers(record->vector, record->dim, "data", config->metric, err)))
 		return rc;
-	return check_metadata(record->metadata, config, err);
+	return vf_metadata_check(record->metadata, config, err);
 }
 
 int vf_record_render(const struct vf_record *record, enum vf_format format, struct vf_buf *out, struct vf_err *err)

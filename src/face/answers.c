@@ -83,7 +83,50 @@ static int answers_lookup(struct vf_call *call, struct vf_node *dir, const char 
 	return vf_computed_find(call, out, version_of(vf_index_version(call->index), &saved));
 }
 
+/* ---- the question ---- */
+
+static int decode(struct vf_call *call, struct vf_site *site, const char *name, struct vf_span bytes, enum vf_format want, struct vf_arena *arena,
+                  struct vf_config *config, struct vf_question *out)
+{
+	struct vf_site_names names;
+	struct vf_value *value = vf_arena_zalloc(arena, sizeof *value);
+	enum vf_format format;
+	int rc;
+
+	if (!value)
+		return vf_oom(&call->err);
+	vf_site_names(call->face, site, &names);
+	if (!vf_format_guess(bytes, &format))
+		return vf_fail(&call->err, EINVAL, "queries/%s is empty", name);
+	if ((rc = vf_index_config(call->index, config, &call->err)) ||
+	    (rc = vf_value_decode(format, bytes, arena, value, &call->err)) ||
+	    (rc = vf_question_from_value(value, want, config, names.index, arena, out, &call->err)) ||
+	    (rc = vf_target_check(&out->target, names.bucket, names.index, &call->err)))
+		return vf_wrap(&call->err, "queries/%s", name);
+	return 0;
+}
+
 /* ---- listing ---- */
+
+/* A copy of the whole index does not end at an answer that there is none for; who asks for it by name is told why. */
+static bool is_answerable(struct vf_call *call, struct vf_site *site, const char *name)
+{
+	struct vf_arena arena = VF_ARENA_INIT;
+	struct vf_buf bytes = VF_BUF_INIT;
+	struct vf_question question;
+	struct vf_config config;
+	struct vf_saved saved;
+	struct vf_record_stat record;
+
+	vf_config_init(&config);
+	bool is = vf_index_saved_get(call->index, name, &bytes, &saved, &call->err) == 0 &&
+	          decode(call, site, name, vf_buf_span(&bytes), VF_JSON, &arena, &config, &question) == 0 &&
+	          (question.key.len == 0 || vf_index_stat(call->index, question.key, &record, &call->err) == 0);
+	vf_config_free(&config);
+	vf_buf_free(&bytes);
+	vf_arena_free(&arena);
+	return is;
+}
 
 struct answer_list { struct vf_call *call; struct vf_node *dir; struct vf_dir *list; int rc; };
 
@@ -104,7 +147,7 @@ static int emit_answer(void *ctx, const char *name, uint64_t ino)
 	/* Of two questions with one stem the answer is listed once. */
 	if (row == VF_ROW_ANSWER_MSGPACK && vf_index_saved_stat(a->call->index, json, &twin, &a->call->err) == 0)
 		return 0;
-	if (vf_is_hidden(a->call, VF_ROW_ANSWER, a->dir->site, vf_span_str(json)))
+	if (vf_is_hidden(a->call, VF_ROW_ANSWER, a->dir->site, vf_span_str(json)) || !is_answerable(a->call, a->dir->site, name))
 		return 0;
 	uint64_t number = vf_ino_hash(&vf_tree[VF_ROW_ANSWER], a->dir->site, vf_span_str(json));
 	if (!vf_dir_add(a->list, vf_span_str(json), number, S_IFREG))
@@ -178,27 +221,6 @@ const struct vf_dir_ops vf_answers_dir = {
 
 /* ---- the answer itself ---- */
 
-static int decode(struct vf_call *call, struct vf_site *site, const char *name, struct vf_span bytes, enum vf_format want, struct vf_config *config,
-                  struct vf_question *out)
-{
-	struct vf_site_names names;
-	struct vf_value *value = vf_arena_zalloc(&call->arena, sizeof *value);
-	enum vf_format format;
-	int rc;
-
-	if (!value)
-		return vf_oom(&call->err);
-	vf_site_names(call->face, site, &names);
-	if (!vf_format_guess(bytes, &format))
-		return vf_fail(&call->err, EINVAL, "queries/%s is empty", name);
-	if ((rc = vf_index_config(call->index, config, &call->err)) ||
-	    (rc = vf_value_decode(format, bytes, &call->arena, value, &call->err)) ||
-	    (rc = vf_question_from_value(value, want, config, names.index, &call->arena, out, &call->err)) ||
-	    (rc = vf_target_check(&out->target, names.bucket, names.index, &call->err)))
-		return vf_wrap(&call->err, "queries/%s", name);
-	return 0;
-}
-
 static int answer_render(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out)
 {
 	char stem[STEM_MAX], question_name[STEM_MAX + 16];
@@ -216,7 +238,7 @@ static int answer_render(struct vf_call *call, struct vf_site *site, struct vf_s
 	if (rc == 0)
 		rc = vf_index_saved_get(call->index, question_name, &bytes, &saved, &call->err);
 	if (rc == 0)
-		rc = decode(call, site, question_name, vf_buf_span(&bytes), row == VF_ROW_ANSWER ? VF_JSON : VF_MSGPACK, &config, &question);
+		rc = decode(call, site, question_name, vf_buf_span(&bytes), row == VF_ROW_ANSWER ? VF_JSON : VF_MSGPACK, &call->arena, &config, &question);
 	if (rc == 0)
 		rc = vf_index_ask(call->index, &question, out, &call->err);
 	vf_buf_free(&bytes);

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "vecfs/heap.h"
+
 struct user {
 	struct user *next;
 	uid_t uid;
@@ -93,6 +95,7 @@ void vf_budget_give(struct vf_budget *budget, uid_t uid, uint64_t bytes)
 		free(user);
 	}
 	pthread_mutex_unlock(&budget->lock);
+	vf_heap_freed(bytes);
 }
 
 uint64_t vf_budget_used(struct vf_budget *budget)

@@ -65,6 +65,7 @@ static int fail(struct vf_call *call, struct vf_conversation *c, int rc)
 {
 	c->failed = call->err;
 	c->failed.code = -rc;
+	c->lost = c->unsettled && c->verb->commit;
 	forget_request(call, c);
 	return rc;
 }
@@ -81,8 +82,9 @@ static int write_request(struct vf_call *call, struct vf_handle *handle, struct 
 	struct vf_conversation *c = conversation_of(handle);
 
 	vf_handle_seen(call, handle);
-	/* Whoever cannot read has one transaction from open to close: after a failure nothing of it counts. */
-	if (c->failed.code && !vf_flags_read(handle->flags))
+	/* Whoever cannot read has one transaction from open to close: after a failure nothing of it counts. Whoever can has one up to the read: with what was
+	 * taken before the failure is lost what follows it, until the read has told. A request that failed in its first write may be followed by the next. */
+	if (c->failed.code && (c->lost || !vf_flags_read(handle->flags)))
 		return say_again(call, c);
 	c->failed.code = 0;
 	if (c->replied || c->handle.ready)

@@ -521,6 +521,7 @@ struct vf_conversation {
 	bool told;                   /* that it is incomplete */
 	uint64_t ahead_version;      /* of the index, when the reply was made ahead (handle.ready) */
 	struct vf_err failed;        /* code 0: not */
+	bool lost;                   /* what writes before the one that failed had said was taken */
 	struct vf_site_names names; /* of the index when the request began */
 	uint64_t charged, reply_charged;
 };

@@ -185,13 +185,31 @@ static int has_listed(void *ctx, struct vf_span key, uint64_t ino)
 }
 
 /* Keys without a file name do not keep a directory from being removed: rm -r could not meet them. */
-static int check_empty(struct vf_call *call, struct vf_site *site)
+static int check_no_records(struct vf_call *call, struct vf_site *site)
 {
 	bool found = false;
 	int rc = vf_call_hold(call, site);
 
 	if (rc == 0)
 		rc = vf_index_list(call->index, vf_span(NULL, 0), has_listed, &found, &call->err);
+	return rc < 0 ? rc : found ? -ENOTEMPTY : 0;
+}
+
+static int has_saved(void *ctx, const char *name, uint64_t ino)
+{
+	bool *found = ctx;
+
+	(void)name, (void)ino;
+	return *found = true;
+}
+
+static int check_no_saved(struct vf_call *call, struct vf_site *site)
+{
+	bool found = false;
+	int rc = vf_call_hold(call, site);
+
+	if (rc == 0)
+		rc = vf_index_saved_list(call->index, NULL, has_saved, &found, &call->err);
 	return rc < 0 ? rc : found ? -ENOTEMPTY : 0;
 }
 
@@ -204,7 +222,8 @@ static int bucket_rmdir(struct vf_call *call, struct vf_node *dir, const char *n
 	int rc = vf_site_find(call, names.bucket, name, &site);
 	if (rc)
 		return rc;
-	rc = check_empty(call, site);
+	if ((rc = check_no_records(call, site)) == 0)
+		rc = check_no_saved(call, site);
 	if (call->index)
 		vf_catalog_release(call->face->catalog, call->index);
 	call->index = NULL;
@@ -331,28 +350,15 @@ static int index_make(struct vf_call *call, struct vf_node *dir, const char *nam
 	return 0;
 }
 
-static int has_saved(void *ctx, const char *name, uint64_t ino)
-{
-	bool *found = ctx;
-
-	(void)name, (void)ino;
-	return *found = true;
-}
-
 static int index_rmdir(struct vf_call *call, struct vf_node *dir, const char *name)
 {
 	enum vf_row_id row = vf_fixed_row(VF_ROW_INDEX, name);
-	bool found = false;
-	int rc;
 
 	if (row == VF_ROW_VECTORS)
-		return check_empty(call, dir->site);
-	if (row != VF_ROW_QUERIES)
-		return row == VF_ROWS ? -ENOENT : 0;
-	rc = vf_call_hold(call, dir->site);
-	if (rc == 0)
-		rc = vf_index_saved_list(call->index, NULL, has_saved, &found, &call->err);
-	return rc < 0 ? rc : found ? -ENOTEMPTY : 0;
+		return check_no_records(call, dir->site);
+	if (row == VF_ROW_QUERIES)
+		return check_no_saved(call, dir->site);
+	return row == VF_ROWS ? -ENOENT : 0;
 }
 
 const struct vf_dir_ops vf_index_dir = {

@@ -2,6 +2,8 @@
 /* What the daemon has done, as Prometheus text: .vecfs/metrics. */
 #include "face_internal.h"
 
+#include "vecfs/name.h"
+
 #include <stdlib.h>
 
 #include "vecfs/clock.h"
@@ -75,15 +77,21 @@ static int put_turns(struct vf_turns *turns, struct vf_buf *out, struct vf_err *
 	return rc;
 }
 
-/* The text inside a label: quotes, backslashes and newlines are escaped. */
+/* The text inside a label: quotes, backslashes and newlines are escaped, and bytes that are no UTF-8 as %XX. */
 static int put_label(struct vf_buf *out, const char *s, struct vf_err *err)
 {
+	size_t bytes, len = strlen(s);
 	int rc = 0;
 
-	for (; rc == 0 && *s; s++) {
-		char two[2] = { '\\', *s == '\n' ? 'n' : *s };
-		bool plain = *s != '"' && *s != '\\' && *s != '\n';
-		rc = plain ? vf_buf_put(out, s, 1, err) : vf_buf_put(out, two, 2, err);
+	for (size_t i = 0; rc == 0 && i < len; i += bytes ? bytes : 1) {
+		bytes = vf_utf8_char((const uint8_t *)s + i, len - i);
+		char two[2] = { '\\', s[i] == '\n' ? 'n' : s[i] };
+		if (bytes == 0)
+			rc = vf_buf_printf(out, err, "%%%02X", (unsigned char)s[i]);
+		else if (s[i] == '"' || s[i] == '\\' || s[i] == '\n')
+			rc = vf_buf_put(out, two, 2, err);
+		else
+			rc = vf_buf_put(out, s + i, bytes, err);
 	}
 	return rc;
 }

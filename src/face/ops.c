@@ -251,15 +251,6 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	finish(&call, dir, name, rc);
 }
 
-static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
-{
-	struct vf_call call;
-	struct vf_node *dir = begin(&call, req, parent, "mknod");
-
-	(void)mode, (void)rdev;
-	finish(&call, dir, name, not_here(&call, dir, "a special file"));
-}
-
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
 	struct vf_call call;
@@ -362,6 +353,32 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		release(&call, handle);
 		vf_node_forget(call.face, node, 1);
 	}
+	vf_call_end(&call);
+}
+
+/* An ordinary file is created and closed again, as by touch; tar with --xattrs begins so. */
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	struct vf_call call;
+	struct vf_node *dir = begin(&call, req, parent, "mknod"), *node;
+	struct vf_handle *handle;
+	struct fuse_entry_param entry;
+	const struct vf_dir_ops *ops = dir_ops(dir);
+	int rc;
+
+	(void)rdev;
+	if (!S_ISREG(mode) || !ops->create)
+		rc = not_here(&call, dir, S_ISREG(mode) ? "a file" : "a special file");
+	else
+		rc = ops->create(&call, dir, name, mode, O_WRONLY | O_CREAT | O_EXCL, &node, &handle);
+	if (rc) {
+		finish(&call, dir, name, rc);
+		return;
+	}
+	release(&call, handle);
+	vf_node_entry(call.face, node, &entry);
+	if (fuse_reply_entry(req, &entry) == -ENOENT)
+		vf_node_forget(call.face, node, 1);
 	vf_call_end(&call);
 }
 

@@ -3,7 +3,7 @@
  *
  *   2025-01-31T12:00:00.123Z uid=1000 pid=4711 cp write /docs/en/vectors/a.msgpack EINVAL byte 17: vector has 383 numbers, ...
  *
- * Blanks and control bytes in the command and the path are written as %XX, so that the line splits at blanks. */
+ * Blanks, control bytes and what is no UTF-8 are written as %XX in the command and the path, so that the line is text and splits at blanks. */
 #include "face_internal.h"
 
 #include <errno.h>
@@ -15,6 +15,7 @@
 
 #include "vecfs/clock.h"
 #include "vecfs/log.h"
+#include "vecfs/name.h"
 
 struct line {
 	uid_t uid;
@@ -83,14 +84,19 @@ void vf_command_of(pid_t pid, char *out, size_t size)
 
 static void escape(const char *s, char *out, size_t size)
 {
-	size_t n = 0;
+	size_t n = 0, len = strlen(s);
 
-	for (; *s && n + 4 < size; s++) {
-		unsigned char c = (unsigned char)*s;
-		if (c <= ' ' || c == 0x7f)
+	for (size_t i = 0; i < len && n + 4 < size;) {
+		size_t bytes = vf_utf8_char((const uint8_t *)s + i, len - i);
+		unsigned char c = (unsigned char)s[i];
+		if (bytes == 0 || c <= ' ' || c == 0x7f) {
 			n += (size_t)snprintf(out + n, size - n, "%%%02X", c);
-		else
-			out[n++] = (char)c;
+			i++;
+			continue;
+		}
+		memcpy(out + n, s + i, bytes);
+		n += bytes;
+		i += bytes;
 	}
 	out[n] = '\0';
 }
@@ -116,12 +122,16 @@ static void put_where(const struct vf_err *err, char *out, size_t size)
 	}
 }
 
-/* A sentence is one line, whatever bytes of the user's it quotes. */
+/* A sentence is one line of text, whatever bytes of the user's it quotes, and wherever it was cut. */
 static void one_line(char *s)
 {
-	for (; *s; s++)
-		if ((unsigned char)*s < ' ' || *s == 0x7f)
+	for (size_t bytes; *s; s += bytes ? bytes : 1) {
+		bytes = vf_utf8_char((const uint8_t *)s, strlen(s));
+		if (bytes == 0)
+			*s = '?';
+		else if ((unsigned char)*s < ' ' || *s == 0x7f)
 			*s = ' ';
+	}
 }
 
 static char *format_line(struct vf_call *call, const char *path)

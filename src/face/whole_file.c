@@ -13,6 +13,7 @@ struct whole;
 struct kind {
 	int (*load)(struct vf_call *call, struct whole *w, struct vf_buf *out);      /* what is there now; -ENOENT */
 	int (*commit)(struct vf_call *call, struct whole *w);
+	int (*check)(struct vf_call *call, struct whole *w);     /* what was written so far, from its beginning on without a gap; NULL: nothing to check */
 	uint64_t bytes_max;
 };
 
@@ -23,6 +24,7 @@ struct whole {
 	bool loaded, dirty;
 	bool emptied;                  /* truncated at open and not written since: taken at the end, since a shell's first close says nothing */
 	uint64_t base, lowest;         /* bytes that were there; the lowest offset written since */
+	bool scattered;                /* not written from its beginning to its end */
 	bool spoiled;                  /* a write has failed: what is there is not what was meant */
 	struct vf_err failed;          /* code 0: not */
 };
@@ -55,7 +57,14 @@ static void changed(struct vf_call *call, struct whole *w, uint64_t offset)
 	vf_node_staged(call->face, w->handle.node, w->stage.bytes.len, true);
 }
 
-/* Until it is cut to nothing, or for good: nothing of it is taken, and fsync and close say so. */
+static int say_again(struct vf_call *call, const struct whole *w)
+{
+	call->err = w->failed;
+	call->logged = true;
+	return -w->failed.code;
+}
+
+/* Until it is cut to nothing, or for good: nothing of it is taken, and later writes, fsync and close say so. */
 static void spoil(struct vf_call *call, struct whole *w)
 {
 	w->spoiled = true;
@@ -66,17 +75,21 @@ static void spoil(struct vf_call *call, struct whole *w)
 static int write_whole(struct vf_call *call, struct vf_handle *handle, struct vf_span data, uint64_t offset)
 {
 	struct whole *w = (struct whole *)handle;
-	int rc = load(call, w);
+	int rc = w->spoiled ? say_again(call, w) : load(call, w);
 
 	if (rc)
 		return rc;
 	if (handle->flags & O_APPEND)
 		offset = w->stage.bytes.len;
+	w->scattered |= offset != w->stage.bytes.len;
 	rc = vf_stage_write(&w->stage, data, offset, &call->err);
+	if (rc == 0) {
+		changed(call, w, offset);
+		if (w->kind->check && !w->scattered)
+			rc = w->kind->check(call, w);
+	}
 	if (rc)
 		spoil(call, w);
-	else
-		changed(call, w, offset);
 	return rc;
 }
 
@@ -87,7 +100,7 @@ static int truncate_whole(struct vf_call *call, struct vf_handle *handle, uint64
 
 	if (size == 0) {
 		w->loaded = true;
-		w->spoiled = false;
+		w->spoiled = w->scattered = false;
 		w->base = 0;
 	} else {
 		rc = load(call, w);
@@ -119,11 +132,8 @@ static int flush_whole(struct vf_call *call, struct vf_handle *handle)
 	struct whole *w = (struct whole *)handle;
 
 	vf_handle_seen(call, handle);
-	if (w->failed.code) {
-		call->err = w->failed;
-		call->logged = true;
-		return -w->failed.code;
-	}
+	if (w->failed.code)
+		return say_again(call, w);
 	if (!w->dirty || !vf_handle_flush_is_final(call, handle))
 		return 0;
 	return take(call, w);
@@ -210,14 +220,27 @@ static int load_config(struct vf_call *call, struct whole *w, struct vf_buf *out
 	return rc;
 }
 
-static int commit_config(struct vf_call *call, struct whole *w)
+static struct vf_span text_of(const struct whole *w)
 {
 	struct vf_span text = vf_stage_span(&w->stage);
 
-	if (w->lowest >= w->base && w->base <= text.len)
-		text = vf_span(text.data + w->base, text.len - w->base);
+	return w->lowest >= w->base && w->base <= text.len ? vf_span(text.data + w->base, text.len - w->base) : text;
+}
+
+/* Whole lines that cannot hold: for a shell, which does not look at what close says. */
+static int check_config(struct vf_call *call, struct whole *w)
+{
+	struct vf_span text = text_of(w);
+
+	while (text.len && text.data[text.len - 1] != '\n')
+		text.len--;
+	return text.len ? vf_index_config_check(w->handle.index, text, &call->err) : 0;
+}
+
+static int commit_config(struct vf_call *call, struct whole *w)
+{
 	int64_t mtime_ns = vf_node_take_wish(call->face, w->handle.node);
-	int rc = vf_index_configure(w->handle.index, text, &call->err);
+	int rc = vf_index_configure(w->handle.index, text_of(w), &call->err);
 	if (rc == 0 && mtime_ns)
 		rc = vf_index_set_config_mtime(w->handle.index, mtime_ns, &call->err);
 	if (rc == 0)
@@ -225,7 +248,7 @@ static int commit_config(struct vf_call *call, struct whole *w)
 	return rc;
 }
 
-static const struct kind config_kind = { load_config, commit_config, VF_CONFIG_BYTES_MAX };
+static const struct kind config_kind = { load_config, commit_config, check_config, VF_CONFIG_BYTES_MAX };
 
 static int open_config(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
 {
@@ -297,7 +320,7 @@ static int commit_saved(struct vf_call *call, struct whole *w)
 	return put_saved(call, w->handle.index, w->handle.node, vf_stage_span(&w->stage), mtime_ns);
 }
 
-static const struct kind saved_kind = { load_saved, commit_saved, VF_SAVED_QUESTION_BYTES_MAX };
+static const struct kind saved_kind = { load_saved, commit_saved, NULL, VF_SAVED_QUESTION_BYTES_MAX };
 
 static int saved_snapshot(struct vf_call *call, struct vf_node *node, struct vf_rendering **out)
 {

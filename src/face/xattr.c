@@ -2,7 +2,10 @@
 /* -o xattr: user.vecfs.metadata.FIELD of a record's file reads and sets one metadata field.
  *
  * A string is its bytes; any other value is JSON. What is set is taken as JSON when it is a boolean, a number or a list, else as a string; in quotes
- * it is a string in any case. */
+ * it is a string in any case.
+ *
+ * A file that is still being written has no fields yet. Copiers set them all the same (rsync -X on its temporary file, tar before the first byte): that is
+ * accepted and forgotten, since the bytes that they copy hold the fields. */
 #include "face_internal.h"
 
 #include <errno.h>
@@ -26,12 +29,15 @@ static int metadata_of(struct vf_call *call, struct vf_node *node, struct vf_val
 	return rc;
 }
 
+static bool is_ours(const char *name)
+{
+	return strncmp(name, PREFIX, strlen(PREFIX)) == 0 && name[strlen(PREFIX)] != '\0';
+}
+
 /* The field of an attribute name; NULL: not one of ours. */
 static const char *field_of(const struct vf_node *node, const char *name)
 {
-	if (!is_record(node) || strncmp(name, PREFIX, strlen(PREFIX)) != 0 || name[strlen(PREFIX)] == '\0')
-		return NULL;
-	return name + strlen(PREFIX);
+	return is_record(node) && is_ours(name) ? name + strlen(PREFIX) : NULL;
 }
 
 int vf_xattr_get(struct vf_call *call, struct vf_node *node, const char *name, struct vf_buf *out)
@@ -120,13 +126,15 @@ int vf_xattr_set(struct vf_call *call, struct vf_node *node, const char *name, s
 	struct vf_entry entry;
 	bool there;
 
+	if (node->row == &vf_tree[VF_ROW_SCRATCH] && is_ours(name))
+		return 0;
 	if (!field)
 		return -ENOTSUP;
 	entry.name = vf_span_str(field);
 	int rc = exists(call, node, field, &there);
-	/* A record that is still being written: cp --preserve=all passes over this error, and the bytes that it copied hold the field. */
+	/* A record that is still being written. */
 	if (rc)
-		return rc == -ENOENT ? -ENOTSUP : rc;
+		return rc == -ENOENT ? 0 : rc;
 	if ((flags & XATTR_CREATE) && there)
 		return -EEXIST;
 	if ((flags & XATTR_REPLACE) && !there)

@@ -400,8 +400,12 @@ static int reindex_row(struct vf_change *change, struct vf_span bytes, const str
 	struct vf_record_row row;
 	int rc;
 
-	if ((rc = vf_record_row_decode(bytes, &row, err)) ||
-	    (rc = vf_postings_remove_record(change->postings, row.metadata, from, row.slot, err)))
+	if ((rc = vf_record_row_decode(bytes, &row, err)))
+		return rc;
+	/* What becomes filterable has to be short enough for it: a record that is read can be written back. */
+	if ((rc = vf_metadata_check(row.metadata, to, err)))
+		return vf_wrap(err, "record %.*s", VF_SPAN_ARG(row.key));
+	if ((rc = vf_postings_remove_record(change->postings, row.metadata, from, row.slot, err)))
 		return rc;
 	return vf_postings_add_record(change->postings, row.metadata, to, row.slot, err);
 }

@@ -100,10 +100,9 @@ static bool same_fields(const struct vf_config *a, const struct vf_config *b)
 	return vf_span_equal(vf_buf_span(&a->non_filterable), vf_buf_span(&b->non_filterable));
 }
 
-static int check_frozen(struct vf_change *change, const struct vf_config *from, const struct vf_config *to, uint64_t *records,
-                        struct vf_err *err)
+static int check_frozen(struct vf_txn *txn, const struct vf_config *from, const struct vf_config *to, uint64_t *records, struct vf_err *err)
 {
-	int rc = vf_count(change->txn, VF_T_KEYS, records, err);
+	int rc = vf_count(txn, VF_T_KEYS, records, err);
 
 	if (rc == 0 && *records)
 		rc = vf_config_check_frozen(from, to, err);
@@ -141,7 +140,7 @@ static int write_config(struct vf_change *change, void *ctx, struct vf_err *err)
 
 	vf_config_free(&c->config);
 	if ((rc = vf_config_copy(&c->config, from, err)) || (rc = vf_config_change(&c->config, c->text, err)) ||
-	    (rc = check_frozen(change, from, &c->config, &records, err)))
+	    (rc = check_frozen(change->txn, from, &c->config, &records, err)))
 		return rc;
 	vf_change_holds_config(change);
 	c->new_recall = from->recall != c->config.recall;
@@ -177,6 +176,24 @@ int vf_index_configure(struct vf_index *index, struct vf_span text, struct vf_er
 	vf_config_init(&c.config);
 	int rc = vf_change_commit(index, &kind, err);
 	vf_config_free(&c.config);
+	return rc;
+}
+
+int vf_index_config_check(struct vf_index *index, struct vf_span text, struct vf_err *err)
+{
+	struct vf_settings *settings = vf_settings_hold(index);
+	struct vf_txn *txn = NULL;
+	struct vf_config config;
+	uint64_t records;
+	int rc;
+
+	vf_config_init(&config);
+	if ((rc = vf_config_copy(&config, &settings->config, err)) == 0 && (rc = vf_config_change(&config, text, err)) == 0 &&
+	    (rc = vf_txn_read(index->store, &txn, err)) == 0)
+		rc = check_frozen(txn, &settings->config, &config, &records, err);
+	vf_txn_end(&txn);
+	vf_config_free(&config);
+	vf_settings_release(settings);
 	return rc;
 }
 

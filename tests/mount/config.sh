@@ -68,6 +68,30 @@ is "the file has its exact size" "$(stat -c %s "$C")" "$(wc -c <"$C")"
 rm "$C"
 ok "rm of config is accepted, and it stays" test -f "$C"
 
+# a shell hears of it although it does not look at close
+for shell in bash dash; do
+	command -v $shell >/dev/null || continue
+	for line in nonsense 'top_k = none' 'dimension = 4'; do
+		$shell -c 'echo "$1" >"$2"' - "$line" "$C" 2>/dev/null && code=0 || code=$?
+		is "$shell: echo '$line' >config has a status" "$code" 1
+	done
+done
+{ echo 'top_k = 5'; echo nonsense; echo 'top_k = 6'; } >"$C" 2>/dev/null && code=0 || code=$?
+is "what follows a wrong line fails too" "$code" 1
+is "and nothing of it holds" "$(value top_k)" 3
+{ printf 'top'; printf '_k = 4'; echo; } >"$C"
+is "a line may come in pieces" "$(value top_k)" 4
+
+# a field becomes filterable again when all that is stored can be
+printf '{"data": [1, 2, 3], "metadata": {"body": "%03000d"}}' 7 >"$dir/long.json"
+ok "a long value in a field that is not filterable" cp "$dir/long.json" "$I/vectors/long.msgpack"
+echo 'non_filterable = title' >"$dir/filterable"
+fails "keeps the field from becoming filterable" "File too large" put "$dir/filterable"
+has "which errors says, with the key" "$(tail -n 1 "$I/errors")" "record long: metadata field 'body' has a string of 3000 bytes"
+is "and the config stays" "$(value non_filterable)" "title, body"
+ok "without the record" rm "$I/vectors/long.msgpack"
+ok "it can be" put "$dir/filterable"
+
 # it survives
 before=$(cat "$C")
 stop

@@ -111,5 +111,11 @@ for name in (b"\xff\xfe", b"a" * 256, b"%", b"%zz.msgpack", b"..msgpack", b".msg
             except OSError:
                 pass
 check("odd names do no harm", m.process.poll() is None)
+os.mkdir(join(os.fsencode(m.path), b"b", b"\xff"))
+for view in (m.at("errors"), os.path.join(m.path, ".vecfs", "errors"), os.path.join(m.path, ".vecfs", "metrics")):
+    with open(view, "rb") as f:
+        text = f.read()
+    check("%s is UTF-8 all the same" % os.path.basename(view), text.decode("utf-8") and b"\x00" not in text)
+os.rmdir(join(os.fsencode(m.path), b"b", b"\xff"))
 equal("in the end it unmounts cleanly", m.stop(), 0)
 finish()

@@ -32,5 +32,16 @@ for name in ("a load", "the same again, which replaces everything"):
         have, said = at_rest()
         check("after %s the daemon has what stats says, and at most %d MB more" % (name, SLACK >> 20), have <= said + SLACK, "has %d, stats says %d" % (have, said))
     equal("and every vector is there", m.stats()["vectors"], str(VECTORS))
+before = anonymous_bytes()
+for i in range(150):
+    m.write("vectors/.scratch%d" % i, b"x" * (1 << 20))
+check("temporary files take memory", anonymous_bytes() >= before + (140 << 20))
+for i in range(150):
+    os.unlink(m.at("vectors", ".scratch%d" % i))
+deadline = time.monotonic() + 30
+while time.monotonic() < deadline and anonymous_bytes() > before + 2 * SLACK and not sanitized:
+    time.sleep(0.2)
+if not sanitized:
+    check("and give it back when they go", anonymous_bytes() <= before + 2 * SLACK, "had %d, has %d" % (before, anonymous_bytes()))
 m.stop()
 finish()

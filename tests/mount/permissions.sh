@@ -85,6 +85,10 @@ if command -v setfattr >/dev/null && command -v getfattr >/dev/null; then
 	fails "for good" "No such attribute" getfattr -n user.vecfs.metadata.n "$A"
 	is "cp --preserve=all copies a record without a word" "$(cp --preserve=all "$A" "$I/vectors/copied.msgpack" 2>&1)" ""
 	is "with its fields" "$(getfattr --absolute-names --only-values -n user.vecfs.metadata.lang "$I/vectors/copied.msgpack")" en
+	if command -v rsync >/dev/null; then
+		is "rsync -X as well" "$(rsync -aX "$A" "$I/vectors/synced.msgpack" 2>&1)" ""
+		is "also with its fields" "$(getfattr --absolute-names --only-values -n user.vecfs.metadata.lang "$I/vectors/synced.msgpack")" en
+	fi
 	fails "other names are none" "not supported" setfattr -n user.other -v x "$A"
 fi
 finish

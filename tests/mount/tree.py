@@ -178,6 +178,14 @@ os.lseek(fd, 0, os.SEEK_SET)
 equal("a rewound directory lists again", os.listdir(fd), first)
 os.close(fd)
 
+os.mkdir(join(P, "b", "asked"))
+m.write(join(P, "b", "asked", "queries", "q.json"), b"{}")
+fails("an index with a saved question is not empty", errno.ENOTEMPTY, os.rmdir, join(P, "b", "asked"))
+equal("rm -r removes it", subprocess.run(["rm", "-r", join(P, "b", "asked")]).returncode, 0)
+fails("a special file has no place here", errno.EPERM, os.mknod, m.at("vectors", "pipe.msgpack"), stat.S_IFIFO | 0o644)
+os.mknod(m.at("vectors", "made.msgpack"), stat.S_IFREG | 0o644)
+check("an ordinary one may be made, and without a record there is none", not os.path.exists(m.at("vectors", "made.msgpack")))
+
 # rm -r
 done = subprocess.run(["rm", "-r", I], stderr=subprocess.PIPE)
 equal("rm -r of an index works, with keys that have no file name", (done.returncode, done.stderr), (0, b""))

@@ -109,6 +109,22 @@ for form in ("json", "msgpack"):
         m.write(verb, b"")
         no_change(what + "nothing written does nothing", before)
 
+# what a write had said was taken is lost with a later one that fails: nobody overlooks that
+reset()
+before = state()
+fd = os.open(m.at("insert"), os.O_RDWR)
+os.write(fd, b'{"key": "lost", "data": [1, 2, 3]}')
+fails("a wrong record behind a good one fails in the write", errno.EINVAL, os.write, fd, b'{"key": "wrong", "data": [1]}')
+fails("so does what is written after it", errno.EINVAL, os.write, fd, b'{"key": "later", "data": [1, 2, 3]}')
+fails("and fsync", errno.EINVAL, os.fsync, fd)
+fails("and the read, which tells of it", errno.EINVAL, os.read, fd, 100)
+no_change("nothing of it is there", before)
+os.write(fd, b'{"key": "k9", "data": [1, 2, 3]}')
+equal("then the next request is taken", json.loads(read_all(fd))["inserted"], 1)
+os.write(fd, b'{"key": "lost", "data": [1, 2, 3]}')
+fails("without a read", errno.EINVAL, os.write, fd, b'{"key": "wrong", "data": [1]}')
+fails("the close tells", errno.EINVAL, os.close, fd)
+
 # a request that only fails when it is carried out
 reset()
 m.write("config", "non_filterable = secret\n")
