@@ -674,6 +674,10 @@ START_TEST(a_list_of_numbers_ends_at_the_same_byte_whatever_the_pieces)
 	for (int i = 0; i < 1000; i++) {
 		struct vf_value v = any_packed_list(&arena, &text);
 		for (size_t f = 0; f < 2; f++) {
+			/* JSON has no infinity. */
+			for (uint32_t k = 0; k < v.count; k++)
+				if (v.items[k].kind == VF_FLOAT && !isfinite(v.items[k].real))
+					v.items[k].real = 0.25;
 			if (formats[f] == VF_JSON)
 				encode(VF_JSON, &v, &text);
 			size_t len = text.len;

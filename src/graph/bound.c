@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bound.c - how far a distance of codes can be from the true one, as a proof: by the triangle inequality the two differ by no more than the
  * query and the stored vector were moved, together, when they became codes. Of 100,000 vectors some fifty are left then that could be among the ten
- * nearest, and reading these gives the answer of reading all. */
+ * nearest, and reading these gives the answer of reading all. Products differ by what was moved times the lengths (Cauchy and Schwarz). */
 #include <math.h>
 #include <stdlib.h>
 
@@ -27,7 +27,10 @@ void vf_graph_clamp(struct vf_graph *g, enum vf_clamped clamped)
 
 bool vf_graph_is_bounded(const struct vf_graph *g)
 {
-	return g->quant.code == VF_CODE_U8 && g->params.metric != VF_DOT && vf_graph_clamped(g) != VF_CLAMPED_FAR;
+	/* A product with a vector beyond the codes is off by a share of its length, which has no bound. */
+	bool whole = g->params.metric != VF_DOT || atomic_load(&g->outliers.count) == 0;
+
+	return g->quant.code == VF_CODE_U8 && vf_graph_clamped(g) != VF_CLAMPED_FAR && whole;
 }
 
 static double norm(const float *numbers, uint32_t n)
@@ -43,12 +46,13 @@ static double stored_moved_by(const struct vf_graph *g)
 	return root * (0.5 + (vf_graph_clamped(g) == VF_CLAMPED_LITTLE ? sqrt(VF_ROUNDING) : 0));
 }
 
-static double query_moved_by(const struct vf_graph *g, const float *units)
+/* `zero`: the unit that stands for 0. */
+static double query_moved_by(const struct vf_graph *g, const float *units, double zero)
 {
 	double square = 0;
 
 	for (uint32_t i = 0; i < g->quant.dim; i++) {
-		double code = fmin(fmax(rint((double)units[i]), 0), UINT8_MAX), off = (double)units[i] - code;
+		double code = fmin(fmax(rint((double)units[i]), zero - VF_CODE_ZERO), zero + UINT8_MAX - VF_CODE_ZERO), off = (double)units[i] - code;
 		square += off * off;
 	}
 	return sqrt(square);
@@ -61,14 +65,29 @@ static double arithmetic_moved_by(const struct vf_graph *g)
 	return g->params.metric == VF_COSINE ? steps + ARITHMETIC_UNIT * (1 + norm(g->quant.mean, g->quant.dim)) / (double)g->quant.step : steps;
 }
 
+static double bound_of_distance(const struct vf_graph *g, const float *query, bool beyond_codes, float *units)
+{
+	vf_quant_units(g, query, units);
+	return stored_moved_by(g) + (beyond_codes ? 0 : query_moved_by(g, units, VF_CODE_ZERO)) + 2 * arithmetic_moved_by(g);
+}
+
+/* No code is longer than one whose numbers are all the largest. */
+static double bound_of_product(const struct vf_graph *g, const float *query, float *units)
+{
+	double longest = sqrt(g->quant.dim) * (VF_CODE_ZERO + 0.5), stored = stored_moved_by(g) + arithmetic_moved_by(g);
+
+	vf_quant_query_units(g, query, units);
+	double moved = query_moved_by(g, units, 0) + arithmetic_moved_by(g);
+	return (norm(units, g->quant.dim) + moved) * stored + moved * (longest + stored);
+}
+
 double vf_graph_bound(const struct vf_graph *g, const float *query, bool beyond_codes)
 {
 	float *units = vf_graph_is_bounded(g) ? malloc(g->numbers * sizeof *units) : NULL;
 
 	if (!units)
 		return INFINITY;
-	vf_quant_units(g, query, units);
-	double moved = stored_moved_by(g) + (beyond_codes ? 0 : query_moved_by(g, units)) + 2 * arithmetic_moved_by(g);
+	double bound = g->params.metric == VF_DOT ? bound_of_product(g, query, units) : bound_of_distance(g, query, beyond_codes, units);
 	free(units);
-	return moved;
+	return bound;
 }

@@ -2,7 +2,7 @@
 /* graph_internal.h - what the files of src/graph/ share: the arrays, the links, the walkers.
  *
  * Files: graph.c (new, free, counts), region.c (memory that never moves), quant.c (float32 -> codes), outliers.c (what codes cannot
- * tell), slots.c (take, add, remove, the pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), search.c, scan.c, select.c
+ * tell), slots.c (take, add, remove, the pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), best.c (the nearest of many), bound.c (what codes prove), search.c, scan.c, select.c
  * (which neighbours), list.c (lists of links), equal.c (copies), link.c (insertion), order.c (who is linked after whom), tree.c (nobody is unreachable), sweep.c, dump.c, load.c, audit.c.
  *
  * Reachability. Pruning a list may take away the last link to a node. So a part of the links on level 0 are the edges of one
@@ -372,7 +372,7 @@ void vf_keys_select(uint64_t *keys, size_t count, size_t want);
 #define VF_LINKS_MAGIC 0x314c4756u
 enum vf_row_kind { VF_ROW_NODE, VF_ROW_TWIN };
 
-/* ---- scan.c ---- */
+/* ---- best.c ---- */
 /* The smallest keys of many: room for twice as many as wanted, cut to the wanted ones when full. */
 #define VF_BEST_BATCH 16u
 struct vf_best {
@@ -390,10 +390,10 @@ void vf_best_push(struct vf_best *best, uint64_t key);
 /* Measures from the walker's aim, some at a time; flush measures the rest. */
 void vf_best_measure(struct vf_best *best, uint32_t slot);
 void vf_best_flush(struct vf_best *best);
+/* Sorted, each slot once, at most `want`. */
+uint32_t vf_best_hits(struct vf_best *best, uint32_t want, struct vf_hit *hits);
 /* ---- outliers.c ---- */
 /* Measures the outliers (of `only`). */
 void vf_best_outliers(struct vf_best *best, const float *query, const struct vf_slot_set *only);
-/* Sorted, each slot once, at most `want`. */
-uint32_t vf_best_hits(struct vf_best *best, uint32_t want, struct vf_hit *hits);
 
 #endif

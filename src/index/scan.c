@@ -36,6 +36,8 @@ static int meet(struct pass *pass, uint64_t serial, const void *row, struct vf_e
 	for (size_t i = 0; i < pass->nlists; i++) {
 		struct vf_kept kept = { .serial = serial, .row = row, .slot = VF_SLOT_NONE };
 		kept.line = vf_gauge_line(&pass->gauges[i], row, &kept.slack);
+		if (kept.line - kept.slack > vf_shortlist_limit(&pass->lists[i]))
+			continue;
 		int rc = vf_shortlist_add(&pass->lists[i], &kept, err);
 		if (rc)
 			return rc;
@@ -43,52 +45,65 @@ static int meet(struct pass *pass, uint64_t serial, const void *row, struct vf_e
 	return 0;
 }
 
-/* The cursor stays this many rows ahead of the arithmetic, so that the next vectors are on their way from memory. */
-#define ROWS_AHEAD 8u
+/* The cursor stays up to twice as many rows ahead of the arithmetic, so that the next vectors are on their way from memory: of long rows few, of
+ * short ones as many as make the steps of a cursor cheap. */
+#define ROWS_AHEAD_MAX  64u
+#define BYTES_AHEAD     16384u
 
-struct window { uint64_t serial[ROWS_AHEAD]; const uint8_t *row[ROWS_AHEAD]; size_t n; };
+struct window { struct vf_row rows[ROWS_AHEAD_MAX]; size_t n; };
+
+static size_t rows_ahead(size_t bytes)
+{
+	size_t rows = BYTES_AHEAD / bytes;
+
+	return rows < 4 ? 4 : rows > ROWS_AHEAD_MAX ? ROWS_AHEAD_MAX : rows;
+}
 
 /* 1 at the end. */
 static int fill(struct vf_scan *scan, uint64_t end, size_t bytes, struct window *window, struct vf_err *err)
 {
-	for (window->n = 0; window->n < ROWS_AHEAD; window->n++) {
-		struct vf_span key, value;
-		int rc = vf_scan_step(scan, &key, &value, err);
-		if (rc)
-			return rc;
-		window->serial[window->n] = vf_load_u64(key.data);
-		if (window->serial[window->n] >= end)
+	int rc = vf_scan_rows(scan, window->rows, rows_ahead(bytes), &window->n, err);
+
+	for (size_t i = 0; rc >= 0 && i < window->n; i++) {
+		const struct vf_row *row = &window->rows[i];
+		uint64_t serial = vf_load_u64(row->key.data);
+		if (serial >= end) {
+			window->n = i;
 			return 1;
-		if (value.len != bytes)
-			return vf_fail(err, EIO, "vector %llu has %zu bytes, not %zu",
-			               (unsigned long long)window->serial[window->n],
-			               value.len, bytes);
-		vf_prefetch_row(value.data, bytes);
-		window->row[window->n] = value.data;
+		}
+		if (row->value.len != bytes)
+			return vf_fail(err, EIO, "vector %llu has %zu bytes, not %zu", (unsigned long long)serial, row->value.len, bytes);
+		vf_prefetch_row(row->value.data, bytes);
 	}
-	return 0;
+	return rc;
+}
+
+static int meet_all(struct pass *pass, const struct window *window, struct vf_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < window->n && rc == 0; i++)
+		rc = meet(pass, vf_load_u64(window->rows[i].key.data), window->rows[i].value.data, err);
+	return rc;
 }
 
 static int pass_over_all(struct pass *pass, uint64_t from, uint64_t end, size_t bytes, struct vf_err *err)
 {
-	struct window windows[2] = { { .n = 0 } };
+	struct window windows[2];
 	struct vf_scan *scan = NULL;
+	unsigned turn = 0;
 	int rc = vf_scan_open_u64(pass->txn, VF_T_VECTORS, from, &scan, err), met = 0;
 
-	for (unsigned turn = 0; !rc || windows[turn ^ 1].n; turn ^= 1) {
-		windows[turn].n = 0;
-		if (!rc && (rc = fill(scan, end, bytes, &windows[turn], err)) < 0)
-			break;
-		const struct window *before = &windows[turn ^ 1];
-		for (size_t i = 0; i < before->n && !met; i++)
-			met = meet(pass, before->serial[i], before->row[i], err);
-		if (met) {
-			rc = met;
-			break;
-		}
+	windows[1].n = 0;
+	while (rc == 0 && met == 0 && (rc = fill(scan, end, bytes, &windows[turn], err)) >= 0) {
+		turn ^= 1;
+		met = meet_all(pass, &windows[turn], err);
 	}
+	/* The last one filled. */
+	if (rc == 1 && met == 0)
+		met = meet_all(pass, &windows[turn ^ 1], err);
 	vf_scan_close(&scan);
-	return rc < 0 ? rc : 0;
+	return rc < 0 ? rc : met;
 }
 
 static int pass_over_some(struct pass *pass, const uint64_t *serials, size_t n, uint32_t dim, struct vf_err *err)

@@ -96,11 +96,14 @@ struct reading {
 #define LINE_OFF     1e-9
 #define LINE_OFF_MIN 1e-15
 
-/* What it is at least at, proven: lines are squares of distances, and vf_graph_bound says how far those of codes are off. */
-static double proven_floor(const struct vf_probe *probe, uint32_t dim, double code)
+/* What it is at least at, proven. Lines are squares of distances, or negative products, and vf_graph_bound says how far those of codes are off. */
+static double proven_floor(const struct vf_probe *probe, const struct vf_gauge *gauge, double code)
 {
-	double root = sqrt(code) * (1 - SUM_OFF(dim)) - probe->bound;
+	double off = SUM_OFF(gauge->dim);
 
+	if (gauge->metric == VF_DOT)
+		return probe->law.slope * (code - fabs(code) * off - probe->bound * (1 + off));
+	double root = sqrt(code) * (1 - off) - probe->bound;
 	return root > 0 ? probe->law.slope * root * root * (1 - LINE_OFF) - LINE_OFF_MIN : 0;
 }
 
@@ -109,7 +112,7 @@ static bool is_past(const struct reading *r, const struct residuals *seen, float
 {
 	const struct vf_probe *probe = r->probe;
 	double limit = vf_shortlist_limit(&r->list);
-	double floor = r->how->proven ? proven_floor(probe, r->gauge.dim, code) : floor_of(&probe->law, seen, code, r->how->sigmas);
+	double floor = r->how->proven ? proven_floor(probe, &r->gauge, code) : floor_of(&probe->law, seen, code, r->how->sigmas);
 
 	return isfinite(floor) && floor > limit;
 }

@@ -51,24 +51,68 @@ int vf_scan_open_u64(struct vf_txn *txn, enum vf_table table, uint64_t from, str
 	return vf_scan_open(txn, table, vf_span(&from, sizeof from), out, err);
 }
 
+static MDB_cursor_op next_op(const struct vf_scan *scan)
+{
+	return !scan->fresh ? MDB_NEXT : scan->from_len ? MDB_SET_RANGE : MDB_FIRST;
+}
+
+static bool holds(const struct vf_scan *scan, const MDB_val *key, const MDB_val *value)
+{
+	return vf_env_holds(scan->txn, key) && vf_env_holds(scan->txn, value);
+}
+
+static int fault(struct vf_scan *scan, int rc, struct vf_err *err)
+{
+	vf_txn_fault(scan->txn, rc, "scan", err);
+	return vf_wrap(err, "table %s", vf_table_name(scan->table));
+}
+
 int vf_scan_step(struct vf_scan *scan, struct vf_span *key, struct vf_span *value, struct vf_err *err)
 {
 	MDB_val k = { scan->from_len, scan->from }, v;
-	MDB_cursor_op op = !scan->fresh ? MDB_NEXT : scan->from_len ? MDB_SET_RANGE : MDB_FIRST;
-	int rc = vf_guard_cursor_get(scan->cursor, &k, &v, op);
+	int rc = vf_guard_cursor_get(scan->cursor, &k, &v, next_op(scan));
 
 	if (rc == MDB_NOTFOUND)
 		return 1;
-	if (rc == 0 && (!vf_env_holds(scan->txn, &k) || !vf_env_holds(scan->txn, &v)))
+	if (rc == 0 && !holds(scan, &k, &v))
 		rc = MDB_CORRUPTED;
-	if (rc) {
-		vf_txn_fault(scan->txn, rc, "scan", err);
-		return vf_wrap(err, "table %s", vf_table_name(scan->table));
-	}
+	if (rc)
+		return fault(scan, rc, err);
 	scan->fresh = false;
 	*key = vf_span(k.mv_data, k.mv_size);
 	*value = vf_span(v.mv_data, v.mv_size);
 	return 0;
+}
+
+struct steps { struct vf_scan *scan; struct vf_row *rows; size_t most; size_t *n; };
+
+static int take_steps(void *ctx)
+{
+	const struct steps *s = ctx;
+	struct vf_scan *scan = s->scan;
+	MDB_val k = { scan->from_len, scan->from }, v;
+
+	for (; *s->n < s->most; ++*s->n) {
+		int rc = mdb_cursor_get(scan->cursor, &k, &v, next_op(scan));
+		if (rc == 0 && !holds(scan, &k, &v))
+			rc = MDB_CORRUPTED;
+		if (rc)
+			return rc;
+		scan->fresh = false;
+		s->rows[*s->n] = (struct vf_row){ vf_span(k.mv_data, k.mv_size), vf_span(v.mv_data, v.mv_size) };
+	}
+	return 0;
+}
+
+int vf_scan_rows(struct vf_scan *scan, struct vf_row *rows, size_t most, size_t *n, struct vf_err *err)
+{
+	struct steps steps = { scan, rows, most, n };
+
+	*n = 0;
+	int rc = vf_guard_call(take_steps, &steps);
+	if (rc == MDB_NOTFOUND)
+		return 1;
+	return rc ? fault(scan, rc, err) : 0;
 }
 
 void vf_scan_close(struct vf_scan **scan)
