@@ -139,12 +139,12 @@ enum vf_clamped { VF_CLAMPED_NOT, VF_CLAMPED_LITTLE, VF_CLAMPED_FAR };
 enum vf_clamped vf_graph_clamped(const struct vf_graph *graph);
 /* At least so; for codes that are loaded. */
 void vf_graph_clamp(struct vf_graph *graph, enum vf_clamped clamped);
-/* Whether the codes prove anything of distances: bytes, no vector clamped without bound, under dot none beyond the codes at all. */
+/* Whether the codes prove anything of distances: bytes, and no vector clamped without bound. */
 bool vf_graph_is_bounded(const struct vf_graph *graph);
 /* In steps of the quantizer, how far the root of a hit's distance can be from the true (under cosine: of the normalised vectors) one, but for the
  * rounding of its sum; under dot how far its distance itself, in steps of both. Infinite when it is not bounded. Asked after the scan it holds for all slots that were scanned; `beyond_codes`
  * as the scan's stats say. */
-double vf_graph_bound(const struct vf_graph *graph, const float *query, bool beyond_codes);
+double vf_graph_bound(struct vf_graph *graph, const float *query, bool beyond_codes);
 
 /* A slot's state and serial as of now. */
 enum vf_slot_state vf_graph_slot(const struct vf_graph *graph, uint32_t slot, uint64_t *serial);

@@ -11,6 +11,8 @@
 #define ARITHMETIC_STEPS 1e-3
 /* And a normalised one, before it is divided by the step, by a few roundings of the vector and of the mean. */
 #define ARITHMETIC_UNIT  0x1p-21
+/* Of a sum of products of rounded floats, relative to their lengths. */
+#define FLOAT_SUM_OFF(dim) (((dim) + 16) * 0x1p-23)
 
 enum vf_clamped vf_graph_clamped(const struct vf_graph *g)
 {
@@ -27,10 +29,7 @@ void vf_graph_clamp(struct vf_graph *g, enum vf_clamped clamped)
 
 bool vf_graph_is_bounded(const struct vf_graph *g)
 {
-	/* A product with a vector beyond the codes is off by a share of its length, which has no bound. */
-	bool whole = g->params.metric != VF_DOT || atomic_load(&g->outliers.count) == 0;
-
-	return g->quant.code == VF_CODE_U8 && vf_graph_clamped(g) != VF_CLAMPED_FAR && whole;
+	return g->quant.code == VF_CODE_U8 && vf_graph_clamped(g) != VF_CLAMPED_FAR;
 }
 
 static double norm(const float *numbers, uint32_t n)
@@ -71,17 +70,18 @@ static double bound_of_distance(const struct vf_graph *g, const float *query, bo
 	return stored_moved_by(g) + (beyond_codes ? 0 : query_moved_by(g, units, VF_CODE_ZERO)) + 2 * arithmetic_moved_by(g);
 }
 
-/* No code is longer than one whose numbers are all the largest. */
-static double bound_of_product(const struct vf_graph *g, const float *query, float *units)
+/* No code is longer than one whose numbers are all the largest. Of vectors beyond the codes the product is that of floats, off by a share of the lengths. */
+static double bound_of_product(struct vf_graph *g, const float *query, float *units)
 {
 	double longest = sqrt(g->quant.dim) * (VF_CODE_ZERO + 0.5), stored = stored_moved_by(g) + arithmetic_moved_by(g);
 
 	vf_quant_query_units(g, query, units);
-	double moved = query_moved_by(g, units, 0) + arithmetic_moved_by(g);
-	return (norm(units, g->quant.dim) + moved) * stored + moved * (longest + stored);
+	double length = norm(units, g->quant.dim), moved = query_moved_by(g, units, 0) + arithmetic_moved_by(g);
+	double of_codes = (length + moved) * stored + moved * (longest + stored);
+	return fmax(of_codes, FLOAT_SUM_OFF(g->quant.dim) * length * vf_outliers_longest(g));
 }
 
-double vf_graph_bound(const struct vf_graph *g, const float *query, bool beyond_codes)
+double vf_graph_bound(struct vf_graph *g, const float *query, bool beyond_codes)
 {
 	float *units = vf_graph_is_bounded(g) ? malloc(g->numbers * sizeof *units) : NULL;
 

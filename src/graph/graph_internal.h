@@ -203,6 +203,8 @@ uint32_t vf_outliers_max(const struct vf_graph *g);
 bool vf_outliers_add(struct vf_graph *g, uint32_t slot, const float *vector);
 void vf_outliers_remove(struct vf_graph *g, uint32_t slot);
 uint64_t vf_outliers_bytes(const struct vf_graph *g);
+/* The length of the longest, in units of codes. */
+double vf_outliers_longest(struct vf_graph *g);
 static inline bool vf_slot_is_outlier(uint8_t is)
 {
 	return (is & (VF_IS_STATE | VF_IS_NODE | VF_IS_TWIN)) == VF_SLOT_LINKED;

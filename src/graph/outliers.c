@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Outliers: vectors so far beyond the range of the codes that they would be clamped to another place. Each search compares with all of
  * them by their floats, so that none is missed and none is measured wrongly; they are kept few. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "graph_internal.h"
@@ -80,6 +81,18 @@ void vf_outliers_remove(struct vf_graph *g, uint32_t slot)
 	memmove(o->rows + i * g->numbers, o->rows + last * g->numbers, g->numbers * sizeof *o->rows);
 	atomic_store(&o->count, last);
 	pthread_rwlock_unlock(&o->lock);
+}
+
+double vf_outliers_longest(struct vf_graph *g)
+{
+	struct vf_outliers *o = &g->outliers;
+	double most = 0;
+
+	pthread_rwlock_rdlock(&o->lock);
+	for (uint32_t i = 0; i < atomic_load(&o->count); i++)
+		most = fmax(most, vf_square(o->rows + i * g->numbers, g->numbers));
+	pthread_rwlock_unlock(&o->lock);
+	return sqrt(most);
 }
 
 static void measure(struct vf_best *best, const struct vf_slot_set *only)
