@@ -147,7 +147,6 @@ static void run(const struct bench_set *set, const char *index, enum form form, 
 int main(int argc, char **argv)
 {
 	unsigned ef, k, clients;
-
 	enum form form = BIN;
 
 	while (argc == 4 && form < FORMS && strcmp(argv[3], form_names[form]))

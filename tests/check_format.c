@@ -635,9 +635,17 @@ static int64_t scan(enum vf_format format, struct vf_span bytes, size_t piece, s
 	return INT64_MAX;
 }
 
+static void expect_end(enum vf_format format, struct vf_span text, size_t len)
+{
+	static const size_t pieces[] = { 1, 2, 3, 5, 7, 16, 61, 64, SIZE_MAX };
+	struct vf_err err = VF_ERR_INIT;
+
+	for (size_t p = 0; p < sizeof pieces / sizeof pieces[0]; p++)
+		ck_assert_int_eq(scan(format, text, pieces[p], &err), (int64_t)len);
+}
+
 START_TEST(a_value_ends_at_the_same_byte_whatever_the_pieces)
 {
-	static const size_t pieces[] = { 1, 2, 3, 7, 64, SIZE_MAX };
 	struct vf_arena arena = VF_ARENA_INIT;
 	struct vf_buf text = VF_BUF_INIT;
 	struct vf_err err = VF_ERR_INIT;
@@ -652,8 +660,7 @@ START_TEST(a_value_ends_at_the_same_byte_whatever_the_pieces)
 				ck_ok(vf_buf_put_str(&text, "\n", &err));
 			else
 				ck_ok(vf_buf_put_str(&text, "\xc1\x01 [{", &err));
-			for (size_t p = 0; p < sizeof pieces / sizeof pieces[0]; p++)
-				ck_assert_int_eq(scan(formats[f], vf_buf_span(&text), pieces[p], &err), (int64_t)len);
+			expect_end(formats[f], vf_buf_span(&text), len);
 		}
 		vf_arena_reset(&arena);
 	}
@@ -665,7 +672,6 @@ END_TEST
 /* Runs of numbers are jumped over, in both formats and in either width. */
 START_TEST(a_list_of_numbers_ends_at_the_same_byte_whatever_the_pieces)
 {
-	static const size_t pieces[] = { 1, 5, 16, 61, SIZE_MAX };
 	struct vf_arena arena = VF_ARENA_INIT;
 	struct vf_buf text = VF_BUF_INIT;
 	struct vf_err err = VF_ERR_INIT;
@@ -682,8 +688,7 @@ START_TEST(a_list_of_numbers_ends_at_the_same_byte_whatever_the_pieces)
 				encode(VF_JSON, &v, &text);
 			size_t len = text.len;
 			ck_ok(vf_buf_put_str(&text, "\xca\xcb 1.5, 2.5, 3.5, 4.5", &err));
-			for (size_t p = 0; p < sizeof pieces / sizeof pieces[0]; p++)
-				ck_assert_int_eq(scan(formats[f], vf_buf_span(&text), pieces[p], &err), (int64_t)len);
+			expect_end(formats[f], vf_buf_span(&text), len);
 		}
 		vf_arena_reset(&arena);
 	}

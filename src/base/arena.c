@@ -14,6 +14,8 @@ struct vf_arena_block {
 /* What is kept for the next request. */
 #define KEPT_BYTES_MAX  ((size_t)1 << 20)
 
+/* Large blocks are not asked for as huge pages: where the memory that is free goes back to the host of a virtual machine, the first use of one costs four
+ * times as much as that of ordinary pages (doc/PERFORMANCE.md). */
 static struct vf_arena_block *add_block(struct vf_arena *arena, size_t size)
 {
 	/* Doubling keeps the number of blocks small without reserving much for a small request. */

@@ -68,6 +68,7 @@ void vf_best_flush(struct vf_best *best)
 		stream(best, distance);
 	else
 		best->walker->gather(best->walker->aim, g->codes, g->code_stride, best->ids, best->nids, g->numbers, distance);
+	/* Of most no key has to be made. */
 	for (uint32_t i = 0; i < best->nids; i++)
 		if (!(distance[i] > best->far))
 			vf_best_push(best, vf_key_of(distance[i], best->ids[i]));

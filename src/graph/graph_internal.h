@@ -394,6 +394,7 @@ void vf_best_measure(struct vf_best *best, uint32_t slot);
 void vf_best_flush(struct vf_best *best);
 /* Sorted, each slot once, at most `want`. */
 uint32_t vf_best_hits(struct vf_best *best, uint32_t want, struct vf_hit *hits);
+
 /* ---- outliers.c ---- */
 /* Measures the outliers (of `only`). */
 void vf_best_outliers(struct vf_best *best, const float *query, const struct vf_slot_set *only);

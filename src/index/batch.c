@@ -5,10 +5,7 @@
 #include <xxhash.h>
 
 #include "change.h"
-#include "vecfs/heap.h"
 #include "vecfs/name.h"
-
-#define LARGE_BYTES ((uint64_t)4 << 20)
 
 enum op_kind { OP_PUT, OP_REMOVE, OP_UPDATE, OP_DELETE };
 
@@ -51,25 +48,16 @@ int vf_batch_new(struct vf_index *index, struct vf_batch **out, struct vf_err *e
 	return 0;
 }
 
-/* Of a large batch memory is given back at once, and the pages that the store has freed meanwhile. */
-static void trim_after(uint64_t bytes)
-{
-	if (bytes > LARGE_BYTES)
-		vf_heap_trim();
-}
-
 void vf_batch_free(struct vf_batch **batch)
 {
 	if (!*batch)
 		return;
-	uint64_t bytes = (*batch)->bytes;
 	vf_settings_release((*batch)->settings);
 	vf_arena_free(&(*batch)->arena);
 	free((*batch)->ops);
 	free((*batch)->table);
 	free(*batch);
 	*batch = NULL;
-	trim_after(bytes);
 }
 
 uint64_t vf_batch_bytes(const struct vf_batch *batch)
@@ -87,8 +75,6 @@ static void clear_table(struct vf_batch *batch)
 /* Before the next op: who waits for the verdict does not wait for this too. */
 static void empty_applied(struct vf_batch *batch)
 {
-	uint64_t bytes = batch->bytes;
-
 	if (!batch->applied)
 		return;
 	vf_arena_reset(&batch->arena);
@@ -98,7 +84,6 @@ static void empty_applied(struct vf_batch *batch)
 	batch->applied = false;
 	vf_settings_release(batch->settings);
 	batch->settings = vf_settings_hold(batch->index);
-	trim_after(bytes);
 }
 
 static int room_for_op(struct vf_batch *batch, struct vf_err *err)
