@@ -62,7 +62,8 @@ int vf_batch_put(struct vf_batch *batch, const struct vf_record *record, struct 
 int vf_batch_remove(struct vf_batch *batch, struct vf_span key, struct vf_err *err);
 int vf_batch_update(struct vf_batch *batch, const struct vf_update *update, struct vf_err *err);     /* copies */
 int vf_batch_delete(struct vf_batch *batch, const struct vf_delete *request, struct vf_err *err);    /* copies */
-uint64_t vf_batch_bytes(const struct vf_batch *batch);
+uint64_t vf_batch_bytes(const struct vf_batch *batch);    /* decoded */
+uint64_t vf_batch_held(const struct vf_batch *batch);     /* of them in memory, more or less: the vectors of a long one are on disk already */
 /* Applies and empties it. Ops are carried out in order; filters see what came before them in the batch. */
 int vf_batch_apply(struct vf_batch *batch, struct vf_receipt *receipt, struct vf_err *err);
 

@@ -75,6 +75,8 @@ void vf_row_expect(struct vf_span row);
 /* 0 found, 1 not there, negative on failure. */
 int vf_get(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span *value, struct vf_err *err);
 int vf_get_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_span *value, struct vf_err *err);
+/* The largest key of a table with u64 keys: 0, 1 there is none. */
+int vf_last_u64(struct vf_txn *txn, enum vf_table table, uint64_t *key, struct vf_err *err);
 /* Rows of a table. */
 int vf_count(struct vf_txn *txn, enum vf_table table, uint64_t *rows, struct vf_err *err);
 
@@ -126,6 +128,7 @@ struct vf_job {
 	void (*done)(void *ctx, bool ok);    /* may be NULL; called once for every job whose write was called */
 	void *ctx;
 	bool frees;                          /* it takes rows away and adds none: it works on a full disk, too */
+	bool followed;                       /* soon by another as large: what LMDB keeps for it is not given back now */
 	struct vf_err err;                   /* why, when vf_commit returns negative */
 	/* private to the store: */
 	struct vf_job *next;

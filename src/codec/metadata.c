@@ -119,5 +119,9 @@ int vf_metadata_encode(const struct vf_value *map, const struct vf_field_rule *r
 
 int vf_metadata_decode(struct vf_span canonical, struct vf_arena *arena, struct vf_value *out, struct vf_err *err)
 {
-	return vf_value_decode(VF_MSGPACK, canonical.len ? canonical : vf_metadata_empty, arena, out, err);
+	if (canonical.len > vf_metadata_empty.len)
+		return vf_value_decode(VF_MSGPACK, canonical, arena, out, err);
+	*out = (struct vf_value){ .kind = VF_MAP };
+	return canonical.len && canonical.data[0] != vf_metadata_empty.data[0]
+	           ? vf_fail(err, EINVAL, "metadata of one byte, 0x%02x, is no map", canonical.data[0]) : 0;
 }

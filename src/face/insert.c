@@ -40,9 +40,8 @@ static int sink(void *ctx, const struct vf_record *record, struct vf_err *err)
 
 	if (rc)
 		return rc;
-	uint64_t bytes = vf_batch_bytes(in->batch);
-	rc = vf_conversation_charge(&in->c, in->call->face, bytes, err);
-	if (rc || bytes < VF_BATCH_BYTES_MAX)
+	rc = vf_conversation_charge(&in->c, in->call->face, vf_batch_held(in->batch), err);
+	if (rc || vf_batch_bytes(in->batch) < VF_BATCH_BYTES_MAX)
 		return rc;
 	rc = apply(in, in->call->face, err);
 	in->parts += rc == 0;

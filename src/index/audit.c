@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "early.h"
 #include "change.h"
 #include "keeper.h"
 
@@ -21,6 +22,7 @@ struct audit {
 	struct vf_txn *txn;
 	struct vf_config config;
 	struct vf_counters counters;
+	struct vf_early_rows early;
 	struct vf_arena arena;
 	void (*report)(void *ctx, const char *text);
 	void *ctx;
@@ -204,7 +206,7 @@ static int check_vector_row(struct audit *a, struct vf_span key, struct vf_span 
 	struct vf_span record;
 	int rc = vf_get(a->txn, VF_T_RECORDS, key, &record, err);
 
-	if (rc == 1)
+	if (rc == 1 && !vf_early_has(&a->early, vf_load_u64(key.data)))
 		find_fault(a, "vector with serial %llu, %zu bytes: there is no such record", (unsigned long long)vf_load_u64(key.data),
 		           value.len);
 	return rc < 0 ? rc : 0;
@@ -476,7 +478,8 @@ static int check_meta(struct audit *a, bool *readable, struct vf_err *err)
 		*err = why;
 		return rc;
 	}
-	if (rc || (rc = vf_config_of_txn(a->txn, &a->config, &why)) || (rc = vf_counters_get(a->txn, &a->counters, &why)))
+	if (rc || (rc = vf_config_of_txn(a->txn, &a->config, &why)) || (rc = vf_counters_get(a->txn, &a->counters, &why)) ||
+	    (rc = vf_early_load(a->txn, &a->early, &why)))
 		return judge(a, rc, &why, "meta table", err);
 	a->vector = malloc((a->config.dim + 1) * sizeof(float));
 	*readable = true;
@@ -542,6 +545,7 @@ int64_t vf_index_audit(const char *dir, void (*report)(void *ctx, const char *te
 	vf_config_free(&a.config);
 	vf_arena_free(&a.arena);
 	free(a.inos);
+	free(a.early.at);
 	free(a.vector);
 	return rc ? rc : a.findings;
 }

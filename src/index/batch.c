@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "early.h"
 #include "change.h"
 #include "vecfs/name.h"
 
@@ -26,10 +27,13 @@ struct place { uint32_t op, hash; };
 struct vf_batch {
 	struct vf_index *index;
 	struct vf_settings *settings;      /* what the records were checked against */
-	struct vf_arena arena;
+	struct vf_arena arena;             /* all but vectors */
+	struct vf_early early;             /* those */
+	struct vf_txn *txn;                /* of the attempt */
 	struct op *ops;
 	size_t nops, cap;
-	uint64_t bytes, nputs, skipped;
+	uint64_t bytes, vector_bytes;      /* decoded; of vectors among them */
+	uint64_t nputs, skipped;
 	bool applied;                      /* what it holds is done with */
 	struct place *table;               /* of the puts since the last other op, by key; a power of two of them */
 	size_t table_size, table_used;
@@ -44,6 +48,7 @@ int vf_batch_new(struct vf_index *index, struct vf_batch **out, struct vf_err *e
 	if (!batch)
 		return vf_oom(err);
 	batch->index = index;
+	batch->early.index = index;
 	batch->settings = vf_settings_hold(index);
 	return 0;
 }
@@ -53,6 +58,7 @@ void vf_batch_free(struct vf_batch **batch)
 	if (!*batch)
 		return;
 	vf_settings_release((*batch)->settings);
+	vf_early_reset(&(*batch)->early, false);
 	vf_arena_free(&(*batch)->arena);
 	free((*batch)->ops);
 	free((*batch)->table);
@@ -63,6 +69,11 @@ void vf_batch_free(struct vf_batch **batch)
 uint64_t vf_batch_bytes(const struct vf_batch *batch)
 {
 	return batch->applied ? 0 : batch->bytes;
+}
+
+uint64_t vf_batch_held(const struct vf_batch *batch)
+{
+	return batch->applied ? 0 : batch->bytes - batch->vector_bytes + vf_early_held(&batch->early);
 }
 
 static void clear_table(struct vf_batch *batch)
@@ -80,7 +91,7 @@ static void empty_applied(struct vf_batch *batch)
 	vf_arena_reset(&batch->arena);
 	clear_table(batch);
 	batch->nops = 0;
-	batch->bytes = batch->nputs = batch->skipped = 0;
+	batch->bytes = batch->vector_bytes = batch->nputs = batch->skipped = 0;
 	batch->applied = false;
 	vf_settings_release(batch->settings);
 	batch->settings = vf_settings_hold(batch->index);
@@ -165,23 +176,32 @@ static struct place *place_of(struct vf_batch *batch, struct vf_span key)
 	return place;
 }
 
+/* Of most records there is none. */
+static int copy_metadata(struct vf_batch *batch, struct vf_span *metadata, struct vf_err *err)
+{
+	if (metadata->len != 1)
+		return copy_span(batch, metadata, err);
+	*metadata = vf_span("\x80", 1);
+	return 0;
+}
+
 static int copy_put(struct vf_batch *batch, const struct vf_record *record, struct vf_put **out, struct vf_err *err)
 {
 	struct vf_put *put = vf_arena_alloc(&batch->arena, sizeof *put);
 	size_t bytes = (size_t)record->dim * sizeof(float);
-	float *vector = vf_arena_alloc(&batch->arena, bytes);
 	int rc;
 
-	if (!put || !vector)
+	if (!put)
 		return vf_oom(err);
-	memcpy(vector, record->vector, bytes);
 	*put = (struct vf_put){
-		.key = record->key, .metadata = record->metadata, .vector = vector, .vector_sum = vf_vector_sum(vector, bytes),
+		.key = record->key, .metadata = record->metadata, .vector_sum = vf_vector_sum(record->vector, bytes), .number = batch->early.n,
 		.dim = record->dim, .if_absent = record->if_absent, .mtime_ns = record->mtime_ns,
 	};
-	if ((rc = copy_span(batch, &put->key, err)) || (rc = copy_span(batch, &put->metadata, err)))
+	if ((rc = copy_span(batch, &put->key, err)) || (rc = copy_metadata(batch, &put->metadata, err)) ||
+	    (rc = vf_early_add(&batch->early, record->vector, record->dim, err)))
 		return rc;
 	batch->bytes += bytes + sizeof *put;
+	batch->vector_bytes += bytes;
 	*out = put;
 	return 0;
 }
@@ -347,7 +367,7 @@ static int apply_op(struct vf_batch *batch, struct vf_change *change, const stru
 {
 	switch (op->kind) {
 	case OP_PUT:
-		return op->superseded ? 0 : apply_put(batch, change, op->put, err);
+		return op->superseded ? vf_change_drop(change, op->put, err) : apply_put(batch, change, op->put, err);
 	case OP_REMOVE:
 		return count(vf_change_remove(change, *op->key, err), &batch->receipt.deleted, &batch->receipt.unknown);
 	case OP_UPDATE:
@@ -356,6 +376,29 @@ static int apply_op(struct vf_batch *batch, struct vf_change *change, const stru
 		return apply_delete(batch, change, op->delete, err);
 	}
 	return 0;
+}
+
+/* Now, of the one or the other. */
+static void locate_vectors(struct vf_batch *batch)
+{
+	for (size_t i = 0; i < batch->nops; i++) {
+		if (batch->ops[i].kind != OP_PUT)
+			continue;
+		struct vf_put *put = batch->ops[i].put;
+		put->serial = vf_early_serial(&batch->early, put->number);
+		put->vector = put->serial ? NULL : vf_early_vector(&batch->early, put->number);
+	}
+}
+
+/* Until the next put; NULL when the store has not what it took. */
+static const float *vector_of(const struct vf_batch *batch, const struct vf_put *put)
+{
+	struct vf_err err = VF_ERR_INIT;
+	struct vf_span row;
+
+	if (!put->serial)
+		return put->vector;
+	return vf_vector_of_serial(batch->txn, put->serial, put->dim, &row, &err) ? NULL : (const float *)(const void *)row.data;
 }
 
 /* The config changed since the records were checked. */
@@ -369,7 +412,7 @@ static int check_again(struct vf_batch *batch, const struct vf_config *config, s
 		if (batch->ops[i].kind != OP_PUT || batch->ops[i].superseded)
 			continue;
 		const struct vf_put *put = batch->ops[i].put;
-		struct vf_record record = { .key = put->key, .vector = put->vector, .dim = put->dim, .metadata = put->metadata };
+		struct vf_record record = { .key = put->key, .vector = vector_of(batch, put), .dim = put->dim, .metadata = put->metadata };
 		rc = vf_record_check(&record, config, name, err);
 	}
 	return rc;
@@ -379,7 +422,7 @@ static const float *vector_of_op(void *ctx, uint64_t i)
 {
 	const struct vf_batch *batch = ctx;
 
-	return batch->ops[i].kind == OP_PUT ? batch->ops[i].put->vector : NULL;
+	return batch->ops[i].kind == OP_PUT ? vector_of(batch, batch->ops[i].put) : NULL;
 }
 
 static int write_batch(struct vf_change *change, void *ctx, struct vf_err *err)
@@ -388,13 +431,14 @@ static int write_batch(struct vf_change *change, void *ctx, struct vf_err *err)
 	int rc = 0;
 
 	batch->receipt = (struct vf_receipt){ .skipped = batch->skipped };
+	batch->txn = change->txn;
 	if (change->settings != batch->settings && (rc = check_again(batch, &change->settings->config, err)))
 		return rc;
 	if (batch->nputs && (rc = vf_memory_make_room(batch->index, change->txn, batch->nops, vector_of_op, batch, err)))
 		return rc;
 	for (size_t i = 0; i < batch->nops && rc == 0; i++)
 		rc = apply_op(batch, change, &batch->ops[i], err);
-	return rc;
+	return rc ? rc : vf_early_settle(&batch->early, change->txn, &change->counters, err);
 }
 
 static bool only_removes(const struct vf_batch *batch)
@@ -411,12 +455,15 @@ int vf_batch_apply(struct vf_batch *batch, struct vf_receipt *receipt, struct vf
 	int rc = 0;
 
 	empty_applied(batch);
-	if (batch->nops)
+	if (batch->nops && (rc = vf_early_finish(&batch->early, err)) == 0) {
+		locate_vectors(batch);
 		rc = vf_change_commit(batch->index, &kind, err);
-	else
+	}
+	if (batch->nops == 0)
 		batch->receipt = (struct vf_receipt){ .skipped = batch->skipped };
 	if (rc == 0)
 		*receipt = batch->receipt;
+	vf_early_reset(&batch->early, rc == 0);
 	batch->applied = true;
 	return rc;
 }

@@ -116,36 +116,63 @@ static int take_away(struct vf_change *change, const struct found *old, struct v
 
 /* ---- put ---- */
 
-static int put_vector_rows(struct vf_change *change, uint64_t serial, uint32_t slot, const struct vf_put *put, struct vf_err *err)
+static int put_vector_row(struct vf_change *change, uint64_t serial, const struct vf_put *put, struct vf_err *err)
 {
 	size_t bytes = (size_t)put->dim * sizeof(float);
-	uint8_t serial_bytes[8];
 	void *p;
 	int rc = vf_reserve_u64(change->txn, VF_T_VECTORS, serial, bytes, true, &p, err);
 
-	if (rc)
-		return rc;
-	memcpy(p, put->vector, bytes);
-	vf_store_u64(serial_bytes, serial);
-	return vf_put_u64(change->txn, VF_T_SLOTS, slot, vf_span(serial_bytes, sizeof serial_bytes), err);
+	if (rc == 0)
+		memcpy(p, put->vector, bytes);
+	return rc;
+}
+
+static int put_slot_row(struct vf_change *change, uint64_t serial, uint32_t slot, struct vf_err *err)
+{
+	uint8_t bytes[8];
+
+	vf_store_u64(bytes, serial);
+	return vf_put_u64(change->txn, VF_T_SLOTS, slot, vf_span(bytes, sizeof bytes), err);
+}
+
+/* Of a vector that was early of its record: others may have put records under larger serials meanwhile. */
+static int comes_last(struct vf_change *change, uint64_t serial, bool *last, struct vf_err *err)
+{
+	int rc = change->last_record ? 0 : vf_last_u64(change->txn, VF_T_RECORDS, &change->last_record, err);
+
+	*last = serial > change->last_record;
+	if (*last)
+		change->last_record = serial;
+	return rc < 0 ? rc : 0;
+}
+
+int vf_change_drop(struct vf_change *change, const struct vf_put *put, struct vf_err *err)
+{
+	if (!put->serial)
+		return 0;
+	change->unused++;
+	int rc = vf_del_u64(change->txn, VF_T_VECTORS, put->serial, err);
+	return rc < 0 ? rc : 0;
 }
 
 /* A new vector, under a new serial and in a new slot. `ino` is kept when a record is replaced. */
 static int insert(struct vf_change *change, const struct vf_put *put, uint64_t ino, struct vf_err *err)
 {
-	struct vf_key_row key_row = { .serial = change->counters.next_serial++, .ino = ino };
+	bool early = put->serial != 0, append = true;
+	struct vf_key_row key_row = { .serial = early ? put->serial : change->counters.next_serial++, .ino = ino };
 	struct vf_record_row row = {
 		.vector_sum = put->vector_sum, .ino = ino, .version = change->counters.next_version++,
 		.mtime_ns = put->mtime_ns ? put->mtime_ns : change->now_ns, .ctime_ns = change->now_ns,
 		.dim = put->dim, .key = put->key, .metadata = put->metadata,
 	};
-	int rc;
+	int rc = early ? comes_last(change, put->serial, &append, err) : 0;
 
 	change->moved = true;
-	if ((rc = take_slot(change, key_row.serial, put->vector, &row.slot, err)) ||
+	if (rc || (rc = take_slot(change, key_row.serial, put->vector, &row.slot, err)) ||
 	    (rc = vf_postings_add_record(change->postings, put->metadata, &change->settings->config, row.slot, err)) ||
-	    (rc = put_record_row(change, key_row.serial, &row, true, err)) ||
-	    (rc = put_vector_rows(change, key_row.serial, row.slot, put, err)))
+	    (rc = put_record_row(change, key_row.serial, &row, append, err)) ||
+	    (!early && (rc = put_vector_row(change, key_row.serial, put, err))) ||
+	    (rc = put_slot_row(change, key_row.serial, row.slot, err)))
 		return rc;
 	return put_key_row(change, put->key, &key_row, err);
 }
@@ -177,14 +204,15 @@ static int rewrite(struct vf_change *change, const struct found *old, struct vf_
 /* 1 when the stored vector has the same bits, 0 when not. */
 static int same_vector(struct vf_change *change, const struct found *old, const struct vf_put *put, struct vf_err *err)
 {
-	struct vf_span stored;
+	struct vf_span stored, given = vf_span(put->vector, put->dim * sizeof(float));
+	int rc;
 
 	if (old->record.dim != put->dim || old->record.vector_sum != put->vector_sum)
 		return 0;
-	int rc = vf_vector_of_serial(change->txn, old->key_row.serial, put->dim, &stored, err);
-	if (rc < 0)
-		return rc;
-	return rc == 0 && memcmp(stored.data, put->vector, stored.len) == 0;
+	if ((rc = vf_vector_of_serial(change->txn, old->key_row.serial, put->dim, &stored, err)) ||
+	    (put->serial && (rc = vf_vector_of_serial(change->txn, put->serial, put->dim, &given, err))))
+		return rc < 0 ? rc : 0;
+	return vf_span_equal(stored, given);
 }
 
 static int replace(struct vf_change *change, const struct found *old, const struct vf_put *put, struct vf_err *err)
@@ -193,8 +221,10 @@ static int replace(struct vf_change *change, const struct found *old, const stru
 
 	if (rc < 0)
 		return rc;
-	if (rc == 1)
-		return rewrite(change, old, put->key, put->metadata, put->mtime_ns ? put->mtime_ns : change->now_ns, err);
+	if (rc == 1) {
+		rc = rewrite(change, old, put->key, put->metadata, put->mtime_ns ? put->mtime_ns : change->now_ns, err);
+		return rc ? rc : vf_change_drop(change, put, err);
+	}
 	if ((rc = take_away(change, old, err)))
 		return rc;
 	return insert(change, put, old->key_row.ino, err);
@@ -209,7 +239,7 @@ int vf_change_put(struct vf_change *change, const struct vf_put *put, enum vf_pu
 		return rc;
 	if (rc == 0 && put->if_absent) {
 		*result = VF_PUT_SKIPPED;
-		return 0;
+		return vf_change_drop(change, put, err);
 	}
 	*result = rc ? VF_PUT_INSERTED : VF_PUT_REPLACED;
 	if (rc == 0)

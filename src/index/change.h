@@ -9,7 +9,7 @@
 
 #include "index_internal.h"
 
-/* What the graph is told: a slot filled, or a slot that died. The vector is the caller's and lives until the job is done. */
+/* What the graph is told: a slot filled, or a slot that died. The vector is the caller's and lives until the job is done; NULL: it is the store's. */
 struct vf_effect {
 	bool add;
 	uint32_t slot;
@@ -27,6 +27,8 @@ struct vf_change {
 	struct vf_buf scratch;                 /* a key or metadata that would die at the next put */
 	struct vf_effect *effects;
 	size_t neffects, cap;
+	uint64_t last_record;                  /* the largest serial in the table of records; 0 not looked for yet */
+	uint64_t unused;                       /* serials given ahead that no record got */
 	bool moved;                            /* a record came, went, or has other bytes */
 	bool inflight, holds_config;           /* counted in the index's counters of that name */
 };
@@ -49,7 +51,9 @@ void vf_change_holds_config(struct vf_change *change);
 
 struct vf_put {
 	struct vf_span key, metadata;
-	const float *vector;
+	uint64_t number;                       /* of its vector in the batch */
+	uint64_t serial;                       /* of the vector when it is in the store already, without a record; else 0 */
+	const float *vector;                   /* else where it is */
 	uint64_t vector_sum;
 	uint32_t dim;
 	bool if_absent;
@@ -58,6 +62,8 @@ struct vf_put {
 enum vf_put_result { VF_PUT_INSERTED, VF_PUT_REPLACED, VF_PUT_SKIPPED };
 
 int vf_change_put(struct vf_change *change, const struct vf_put *put, enum vf_put_result *result, struct vf_err *err);
+/* The vector of one that is not put after all is deleted when it is in the store. */
+int vf_change_drop(struct vf_change *change, const struct vf_put *put, struct vf_err *err);
 /* 0, 1: there is none. */
 int vf_change_remove(struct vf_change *change, struct vf_span key, struct vf_err *err);
 int vf_change_update(struct vf_change *change, struct vf_span key, const struct vf_update *update, struct vf_err *err);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "early.h"
 #include "change.h"
 #include "vecfs/clock.h"
 
@@ -45,6 +46,7 @@ static int begin(struct vf_change *change, struct vf_txn *txn, bool needs_graph,
 	change->settings = index->settings;
 	change->now_ns = vf_clock_real_ns();
 	change->moved = false;
+	change->last_record = change->unused = 0;
 	if ((rc = vf_counters_get(txn, &change->counters, err)))
 		return rc;
 	return vf_postings_change_new(&change->postings, err);
@@ -85,10 +87,15 @@ static void note_death(struct vf_index *index, uint32_t slot)
 	atomic_store(&index->deaths, deaths + 1);
 }
 
-static int tell_graph(struct vf_index *index, const struct vf_effect *effect, struct vf_err *err)
+static int tell_graph(struct vf_index *index, const struct vf_effect *effect, struct vf_early_reader *early, struct vf_err *err)
 {
+	const float *vector = effect->vector;
+	int rc = effect->add && !vector ? vf_early_read(early, index, effect->serial, vf_graph_quant(index->graph)->dim, &vector, err) : 0;
+
+	if (rc)
+		return rc;
 	if (effect->add)
-		return vf_graph_add(index->graph, effect->slot, effect->serial, effect->vector, err);
+		return vf_graph_add(index->graph, effect->slot, effect->serial, vector, err);
 	note_death(index, effect->slot);
 	vf_graph_remove(index->graph, effect->slot);
 	return 0;
@@ -96,7 +103,7 @@ static int tell_graph(struct vf_index *index, const struct vf_effect *effect, st
 
 static uint64_t count_deaths(const struct vf_change *change)
 {
-	uint64_t deaths = 0;
+	uint64_t deaths = change->unused;
 
 	for (size_t i = 0; i < change->neffects; i++)
 		deaths += !change->effects[i].add;
@@ -108,13 +115,15 @@ static void publish(struct vf_change *change)
 {
 	struct vf_index *index = change->index;
 	struct vf_err err = VF_ERR_INIT;
+	struct vf_early_reader early = { .txn = NULL };
 	uint64_t deaths = count_deaths(change);
 
 	for (size_t i = 0; i < change->neffects && !index->graph_broken; i++)
-		if (tell_graph(index, &change->effects[i], &err)) {
+		if (tell_graph(index, &change->effects[i], &early, &err)) {
 			vf_index_warn(index, "is loaded again: %s", err.text);
 			index->graph_broken = true;
 		}
+	vf_early_read_end(&early);
 	change->neffects = 0;
 	/* A broken graph is read again from disk. Deaths that were not noted make all notes void. */
 	if (index->graph_broken)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <syslog.h>
 
+#include "early.h"
 #include "index_internal.h"
 #include "places.h"
 #include "range_cache.h"
@@ -92,6 +93,16 @@ static int read_meta(struct vf_index *index, struct vf_err *err)
 	return rc ? rc : vf_settings_load(index, err);
 }
 
+/* What a crash left of a stream. Where it cannot be cleaned away it is in nobody's way. */
+static int clean_up(struct vf_index *index, struct vf_err *err)
+{
+	struct vf_err why = VF_ERR_INIT;
+
+	if (!index->read_only && vf_early_clean(index, &why))
+		vf_index_warn(index, "the vectors of a stream that was interrupted stay on disk: %s", why.text);
+	return why.code == ENOMEM ? vf_oom(err) : 0;
+}
+
 static void init_locks(struct vf_index *index)
 {
 	pthread_rwlockattr_t attr;
@@ -148,7 +159,7 @@ int vf_index_open(const char *dir, const struct vf_index_options *options, struc
 		return vf_oom(err);
 	if ((rc = vf_keeper_new(&index->keeper, err)) || (rc = vf_places_new(&index->places, err)) ||
 	    (rc = vf_range_cache_new(&index->ranges, err)) ||
-	    (rc = vf_store_open(dir, false, options->read_only, &index->store, err)) || (rc = read_meta(index, err))) {
+	    (rc = vf_store_open(dir, false, options->read_only, &index->store, err)) || (rc = clean_up(index, err)) || (rc = read_meta(index, err))) {
 		vf_wrap(err, "open index %s", options->name ? options->name : dir);
 		destroy(index);
 		return rc;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* index_internal.h - what the files of src/index/ share: the index in memory, its rows on disk, and who may touch what.
  *
- * Files: index.c (open, close, names, version), settings.c (config), rows.c (rows <-> bytes); writing: batch.c (prepare), change.c
+ * Files: index.c (open, close, names, version), settings.c (config), rows.c (rows <-> bytes); writing: batch.c (prepare), early.c (the vectors of long streams), change.c
  * (the steps), commit.c (a change from its turn to its end), postings.c, posting_row.c, posting_reader.c (filter terms <-> roaring
  * containers), range_cache.c (long ranges of them kept), saved.c; reading: read.c (get, stat, list), export.c, and the answering of questions, whose files ask_internal.h
  * lists; the graph: memory.c (load, grow, swap), first.c (loaded behind a question), fit.c (the quantizer), checkpoint.c, rebuild.c, linkers.c (threads); looking after
@@ -110,8 +110,10 @@ int vf_part_mtimes_load(struct vf_index *index, struct vf_txn *txn, struct vf_er
 #define VF_META_QUANT      "quant"
 #define VF_META_CLAMPED    "clamped"
 #define VF_META_CHECKPOINT "checkpoint"
+#define VF_META_EARLY      "early"
 
-struct vf_counters { uint64_t next_serial, next_ino, next_version, unlisted_keys; };
+/* early: serials that were given to vectors and have no record yet (early.h). */
+struct vf_counters { uint64_t next_serial, next_ino, next_version, unlisted_keys, early; };
 int vf_counters_get(struct vf_txn *txn, struct vf_counters *out, struct vf_err *err);
 int vf_counters_put(struct vf_txn *txn, const struct vf_counters *counters, struct vf_err *err);
 /* Serials that were given and are no more, as the transaction sees it. */

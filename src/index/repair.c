@@ -271,7 +271,7 @@ static int take_settings(struct repair *r, struct vf_err *err)
 		tell(r, "%s", why.text);
 		r->counters = (struct vf_counters){ .next_serial = 1, .next_ino = VF_INO_FIRST, .next_version = 1 };
 	}
-	r->counters.unlisted_keys = 0;
+	r->counters.unlisted_keys = r->counters.early = 0;
 	return take_named(r, VF_T_META, take_setting, err);
 }
 

@@ -10,7 +10,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 
 #define KEY_ROW_BYTES      16u
 #define RECORD_HEAD_BYTES  64u
-#define COUNTERS_BYTES     32u
+#define COUNTERS_BYTES     32u         /* 8 more while vectors are on disk before their records */
 
 _Static_assert(VF_KEY_ROW_HEAD + 16 == VF_KEY_ROW_MAX + 1, "the row key of a long key is longer than that of any short one");
 
@@ -170,24 +170,26 @@ int vf_counters_get(struct vf_txn *txn, struct vf_counters *out, struct vf_err *
 
 	if (rc < 0)
 		return rc;
-	if (rc || bytes.len != COUNTERS_BYTES)
+	if (rc || (bytes.len != COUNTERS_BYTES && bytes.len != COUNTERS_BYTES + 8))
 		return vf_fail(err, EIO, "the counters of the index are %s", rc ? "missing" : "of the wrong length");
 	*out = (struct vf_counters){
 		.next_serial = vf_load_u64(bytes.data), .next_ino = vf_load_u64(bytes.data + 8),
 		.next_version = vf_load_u64(bytes.data + 16), .unlisted_keys = vf_load_u64(bytes.data + 24),
+		.early = bytes.len > COUNTERS_BYTES ? vf_load_u64(bytes.data + COUNTERS_BYTES) : 0,
 	};
 	return 0;
 }
 
 int vf_counters_put(struct vf_txn *txn, const struct vf_counters *counters, struct vf_err *err)
 {
-	uint8_t bytes[COUNTERS_BYTES];
+	uint8_t bytes[COUNTERS_BYTES + 8];
 
 	vf_store_u64(bytes, counters->next_serial);
 	vf_store_u64(bytes + 8, counters->next_ino);
 	vf_store_u64(bytes + 16, counters->next_version);
 	vf_store_u64(bytes + 24, counters->unlisted_keys);
-	return vf_put(txn, VF_T_META, vf_span_str(VF_META_COUNTERS), vf_span(bytes, sizeof bytes), err);
+	vf_store_u64(bytes + 32, counters->early);
+	return vf_put(txn, VF_T_META, vf_span_str(VF_META_COUNTERS), vf_span(bytes, counters->early ? sizeof bytes : COUNTERS_BYTES), err);
 }
 
 int vf_deaths_of(struct vf_txn *txn, uint64_t *out, struct vf_err *err)
@@ -199,6 +201,6 @@ int vf_deaths_of(struct vf_txn *txn, uint64_t *out, struct vf_err *err)
 	if ((rc = vf_counters_get(txn, &counters, err)) || (rc = vf_count(txn, VF_T_KEYS, &records, err)))
 		return rc;
 	/* Serials begin at 1. */
-	*out = counters.next_serial - 1 - records;
+	*out = counters.next_serial - 1 - counters.early - records;
 	return 0;
 }

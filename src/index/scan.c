@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "ask_internal.h"
+#include "early.h"
 #include "vecfs/prefetch.h"
 
 /* Numbers compared that are worth a task, and slices a thread, since some are slower, and between two it is seen whether anybody still waits. */
@@ -17,6 +18,7 @@ struct pass {
 	struct vf_shortlist *lists;
 	size_t nlists;
 	uint64_t self, scanned;
+	const struct vf_early_rows *early;     /* to pass over */
 	struct vf_txn *txn;
 };
 
@@ -25,6 +27,7 @@ struct scanning {
 	const uint64_t *serials;
 	uint64_t from, end;        /* serials, or places in `serials` */
 	size_t slices;
+	struct vf_early_rows early;
 	struct pass passes[VF_SPREAD_MAX];
 };
 
@@ -59,17 +62,21 @@ static size_t rows_ahead(size_t bytes)
 	return rows < 4 ? 4 : rows > ROWS_AHEAD_MAX ? ROWS_AHEAD_MAX : rows;
 }
 
-/* 1 at the end. */
-static int fill(struct vf_scan *scan, uint64_t end, size_t bytes, struct window *window, struct vf_err *err)
+/* 1 at the end. Of a row that is passed over the data is NULL. */
+static int fill(const struct pass *pass, struct vf_scan *scan, uint64_t end, size_t bytes, struct window *window, struct vf_err *err)
 {
 	int rc = vf_scan_rows(scan, window->rows, rows_ahead(bytes), &window->n, err);
 
 	for (size_t i = 0; rc >= 0 && i < window->n; i++) {
-		const struct vf_row *row = &window->rows[i];
+		struct vf_row *row = &window->rows[i];
 		uint64_t serial = vf_load_u64(row->key.data);
 		if (serial >= end) {
 			window->n = i;
 			return 1;
+		}
+		if (vf_early_has(pass->early, serial)) {
+			row->value.data = NULL;
+			continue;
 		}
 		if (row->value.len != bytes)
 			return vf_fail(err, EIO, "vector %llu has %zu bytes, not %zu", (unsigned long long)serial, row->value.len, bytes);
@@ -83,7 +90,8 @@ static int meet_all(struct pass *pass, const struct window *window, struct vf_er
 	int rc = 0;
 
 	for (size_t i = 0; i < window->n && rc == 0; i++)
-		rc = meet(pass, vf_load_u64(window->rows[i].key.data), window->rows[i].value.data, err);
+		if (window->rows[i].value.data)
+			rc = meet(pass, vf_load_u64(window->rows[i].key.data), window->rows[i].value.data, err);
 	return rc;
 }
 
@@ -95,7 +103,7 @@ static int pass_over_all(struct pass *pass, uint64_t from, uint64_t end, size_t 
 	int rc = vf_scan_open_u64(pass->txn, VF_T_VECTORS, from, &scan, err), met = 0;
 
 	windows[1].n = 0;
-	while (rc == 0 && met == 0 && (rc = fill(scan, end, bytes, &windows[turn], err)) >= 0) {
+	while (rc == 0 && met == 0 && (rc = fill(pass, scan, end, bytes, &windows[turn], err)) >= 0) {
 		turn ^= 1;
 		met = meet_all(pass, &windows[turn], err);
 	}
@@ -216,8 +224,12 @@ int vf_scan_floats(struct vf_ask *ask, const uint64_t *serials, size_t nserials,
 	};
 	int rc = find_range(&s, nserials, err);
 
+	s.passes[0].early = &s.early;
+	if (!rc && !serials)
+		rc = vf_early_load(ask->txn, &s.early, err);
 	if (!rc)
 		rc = scan_by(&s, vf_spread_width((s.end - s.from) * ask->config->dim * nlists / TASK_NUMBERS), err);
 	*scanned = s.passes[0].scanned;
+	free(s.early.at);
 	return rc;
 }

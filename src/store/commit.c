@@ -223,6 +223,13 @@ static bool try_group(struct vf_store *store, struct vf_job *group, bool *waited
 	return false;
 }
 
+static bool is_followed(const struct vf_job *group)
+{
+	while (group && group->followed)
+		group = group->next;
+	return !group;
+}
+
 static void lead(struct vf_store *store)
 {
 	pthread_mutex_lock(&store->writer);
@@ -233,7 +240,8 @@ static void lead(struct vf_store *store)
 	for (struct vf_job *job = group; job; job = job->next)
 		if (job->ran && job->done)
 			job->done(job->ctx, job->rc == 0);
-	vf_env_slim(store, true);
+	if (!is_followed(group))
+		vf_env_slim(store, true);
 	pthread_mutex_unlock(&store->writer);
 	pass_lead(store);
 	while (group) {

@@ -77,6 +77,26 @@ int vf_get_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_
 	return vf_get(txn, table, vf_span(&key, sizeof key), value, err);
 }
 
+int vf_last_u64(struct vf_txn *txn, enum vf_table table, uint64_t *key, struct vf_err *err)
+{
+	MDB_cursor *cursor;
+	MDB_val k, v;
+	int rc = vf_guard_cursor_open(txn->mdb, dbi_of(txn, table), &cursor);
+
+	if (rc == 0) {
+		rc = vf_guard_cursor_get(cursor, &k, &v, MDB_LAST);
+		mdb_cursor_close(cursor);
+	}
+	if (rc == MDB_NOTFOUND)
+		return 1;
+	if (rc == 0 && !vf_env_holds(txn, &k))
+		rc = MDB_CORRUPTED;
+	if (rc)
+		return fault_in(txn, rc, "read the last row", table, err);
+	*key = vf_row_u64(vf_span(k.mv_data, k.mv_size));
+	return 0;
+}
+
 int vf_count(struct vf_txn *txn, enum vf_table table, uint64_t *rows, struct vf_err *err)
 {
 	MDB_stat stat;
