@@ -5,6 +5,7 @@
 #include <link.h>
 #include <stdatomic.h>
 
+#include "../src/index/early.h"
 #include "check.h"
 #include "index_kit.h"
 
@@ -118,6 +119,18 @@ static int insert(void)
 	                       "{\"key\": \"k3\", \"data\": [3, 2, 1], \"metadata\": {\"n\": 2}}\n", &err);
 }
 
+/* With vectors that are written before the verdict. */
+static int insert_early(void)
+{
+	size_t usual = vf_early_part_bytes;
+
+	vf_early_part_bytes = 1;
+	int rc = kit_insert(idx, "{\"key\": \"e1\", \"data\": [1, 2, 3]}\n{\"key\": \"e2\", \"data\": [1, 3, 3]}\n"
+	                         "{\"key\": \"k5\", \"data\": [3, 2, 1]}\n{\"key\": \"e1\", \"data\": [4, 4, 4]}\n", &err);
+	vf_early_part_bytes = usual;
+	return rc;
+}
+
 static int update(void)
 {
 	return kit_update(idx, "{\"filter\": {\"n\": {\"$gte\": 1}}, \"set\": {\"u\": [1, 2]}, \"unset\": [\"s\"]}", &err);
@@ -213,7 +226,7 @@ static int stats(void)
 }
 
 static const struct { const char *name; int (*act)(void); bool changes; } acts[] = {
-	{ "open", open_all, false }, { "ask", ask, false }, { "insert", insert, true }, { "ask with a filter", ask_filtered, false },
+	{ "open", open_all, false }, { "ask", ask, false }, { "insert", insert, true }, { "insert early", insert_early, true }, { "ask with a filter", ask_filtered, false },
 	{ "update", update, true }, { "list", list, false }, { "near", near, false }, { "rekey", rekey, true }, { "save", save, true },
 	{ "delete", delete, true }, { "configure", configure, true }, { "export", export, false }, { "remove", remove_one, true },
 	{ "checkpoint", checkpoint, false }, { "stats", stats, false },
