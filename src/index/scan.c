@@ -51,7 +51,7 @@ static int meet(struct pass *pass, uint64_t serial, const void *row, struct vf_e
 /* The cursor stays up to twice as many rows ahead of the arithmetic, so that the next vectors are on their way from memory: of long rows few, of
  * short ones as many as make the steps of a cursor cheap. */
 #define ROWS_AHEAD_MAX  64u
-#define BYTES_AHEAD     16384u
+#define BYTES_AHEAD     8192u
 
 struct window { struct vf_row rows[ROWS_AHEAD_MAX]; size_t n; };
 

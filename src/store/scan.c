@@ -8,6 +8,7 @@ struct vf_scan {
 	struct vf_txn *txn;
 	MDB_cursor *cursor;
 	enum vf_table table;
+	uintptr_t page;                    /* of the last row */
 	/* Where to begin is kept until the first step: in a write the rows may change before it. */
 	bool fresh;
 	size_t from_len;
@@ -33,6 +34,7 @@ int vf_scan_open(struct vf_txn *txn, enum vf_table table, struct vf_span from, s
 		return vf_oom(err);
 	scan->txn = txn;
 	scan->table = table;
+	scan->page = 0;
 	int rc = vf_scan_seek(scan, from, err);
 	if (rc == 0) {
 		rc = vf_guard_cursor_open(txn->mdb, txn->store->tables[table], &scan->cursor);
@@ -84,6 +86,27 @@ int vf_scan_step(struct vf_scan *scan, struct vf_span *key, struct vf_span *valu
 	return 0;
 }
 
+/* The kernel maps so much of a file at a time, at the first touch. */
+#define MAPPED_BYTES ((uintptr_t)64 << 10)
+#define PAGES_AHEAD  2u
+
+/* Rows that were put in order lie in pages that follow one another, and those of one length at the same places in each: so where a row begins two pages
+ * on is known, and asked for. What is not mapped yet cannot be; so of the pieces that are mapped at once the next but one is touched. (The first answer
+ * of a million x 128 takes two thirds of the time.) */
+static void expect_next(struct vf_scan *scan, const MDB_val *key, const MDB_val *value)
+{
+	size_t page_bytes = scan->txn->store->page_bytes;
+	uintptr_t page = (uintptr_t)value->mv_data & ~(uintptr_t)(page_bytes - 1), before = scan->page;
+
+	if (value->mv_size <= page_bytes / 2)
+		__builtin_prefetch((const uint8_t *)key->mv_data + PAGES_AHEAD * page_bytes, 0, 2);
+	if (page == before)
+		return;
+	scan->page = page;
+	if (page - before <= MAPPED_BYTES && page / MAPPED_BYTES != before / MAPPED_BYTES && page + 2 * MAPPED_BYTES < (uintptr_t)scan->txn->limit)
+		(void)*(const volatile uint8_t *)(page + 2 * MAPPED_BYTES);
+}
+
 struct steps { struct vf_scan *scan; struct vf_row *rows; size_t most; size_t *n; };
 
 static int take_steps(void *ctx)
@@ -99,6 +122,7 @@ static int take_steps(void *ctx)
 		if (rc)
 			return rc;
 		scan->fresh = false;
+		expect_next(scan, &k, &v);
 		s->rows[*s->n] = (struct vf_row){ vf_span(k.mv_data, k.mv_size), vf_span(v.mv_data, v.mv_size) };
 	}
 	return 0;
