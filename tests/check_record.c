@@ -75,7 +75,7 @@ static const struct { const char *json; const char *says; } bad_records[] = {
 	{ "{\"data\":{\"float32\":[]}}", "data has 0 numbers" },
 	{ "{\"data\":{\"float64\":[1]}}", "data has the unknown field 'float64'" },
 	{ "{\"data\":{\"float32\":[1],\"int8\":[1]}}", "data has the unknown field 'int8'" },
-	{ "{\"data\":{\"float32\":1}}", "data: float32 is not a list of numbers" },
+	{ "{\"data\":{\"float32\":1}}", "data: float32 is neither a list of numbers nor binary" },
 	{ "{\"data\":[1,\"2\"]}", "data[1] is a string; it must be a number" },
 	{ "{\"data\":[1,null]}", "data[1] is null" },
 	{ "{\"data\":[[1]]}", "data[0] is a list" },
@@ -176,6 +176,13 @@ START_TEST(a_binary_vector_is_taken_bit_by_bit_from_any_address)
 	ck_assert_uint_eq(dim, 4);
 	ck_assert_uint_eq((uintptr_t)vector % 4, 0);
 	ck_assert_mem_eq(vector, bits, sizeof bits);
+	/* Where a list of numbers may stand, too. */
+	struct vf_entry entry = { vf_span_str("float32"), bin };
+	struct vf_value form = { .kind = VF_MAP, .count = 1, .entries = &entry };
+	const float *again;
+	ck_ok(vf_vector_from_value(&form, "data", &arena, &again, &dim, &err));
+	ck_assert_uint_eq(dim, 4);
+	ck_assert_mem_eq(again, vector, 16);
 	bin.bytes.len = 15;
 	ck_fails(vf_vector_from_value(&bin, "queryVector", &arena, &vector, &dim, &err), EINVAL);
 	ck_says(err, "queryVector is binary of 15 bytes; float32 takes a multiple of 4");

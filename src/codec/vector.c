@@ -14,7 +14,8 @@ static const struct vf_value *numbers_of(const struct vf_value *value)
 		return value;
 	if (value->kind != VF_MAP || value->count != 1 || !vf_span_is(value->entries[0].name, "float32"))
 		return NULL;
-	return value->entries[0].value.kind == VF_LIST ? &value->entries[0].value : NULL;
+	value = &value->entries[0].value;
+	return value->kind == VF_LIST || value->kind == VF_BIN ? value : NULL;
 }
 
 static int refuse_form(const struct vf_value *value, const char *what, struct vf_err *err)
@@ -28,7 +29,7 @@ static int refuse_form(const struct vf_value *value, const char *what, struct vf
 	}
 	if (value->count == 0)
 		return vf_fail(err, EINVAL, "%s is an empty map; it must be " FORMS, what);
-	return vf_fail(err, EINVAL, "%s: float32 is not a list of numbers", what);
+	return vf_fail(err, EINVAL, "%s: float32 is neither a list of numbers nor binary", what);
 }
 
 int vf_vector_count(const struct vf_value *value, const char *what, uint32_t *dim, struct vf_err *err)
@@ -48,6 +49,10 @@ int vf_vector_count(const struct vf_value *value, const char *what, uint32_t *di
 
 void vf_vector_load(const uint8_t *bytes, uint32_t dim, size_t stride, float *out)
 {
+	if (stride == sizeof *out && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {
+		memcpy(out, bytes, dim * sizeof *out);
+		return;
+	}
 	for (uint32_t i = 0; i < dim; i++) {
 		uint32_t bits;
 		memcpy(&bits, bytes + i * stride, sizeof bits);
