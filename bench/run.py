@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-EFFORTS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+EFFORTS = [10, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
 K = 10
 HERE = os.path.dirname(os.path.abspath(__file__))
 
