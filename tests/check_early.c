@@ -101,6 +101,9 @@ static void step(struct stream *stream)
 {
 	if (!stream->batch)
 		ck_ok(vf_batch_new(idx, &stream->batch, &err));
+	/* What was checked already is checked again. */
+	if (rnd(60) == 0)
+		ck_ok(vf_index_configure(idx, vf_span_str(rnd(2) ? "non_filterable = a\n" : "non_filterable = b\n"), &err));
 	if (stream->n == OPS_MAX || rnd(30) == 0) {
 		if (rnd(3))
 			carry_out(stream);
@@ -397,6 +400,30 @@ START_TEST(a_long_stream_is_in_memory_no_more_than_a_short_one)
 }
 END_TEST
 
+START_TEST(a_stream_whose_dimension_is_changed_comes_to_nothing)
+{
+	struct vf_batch *batch = NULL;
+	struct vf_receipt receipt;
+	struct vf_spool answer;
+
+	begin(100, true);
+	ck_ok(vf_batch_new(idx, &batch, &err));
+	for (unsigned i = 0; i < OPS_MAX; i++)
+		add(batch, &(struct op){ .key = i % KEYS, .number = i + 1 });
+	wait_for_early(early_of(OPS_MAX));
+	ck_ok(vf_index_configure(idx, vf_span_str("dimension = 6\n"), &err));
+	ck_ok(kit_insert(idx, "{\"key\": \"six\", \"data\": [1, 2, 3, 4, 5, 6]}", &err));
+	vf_spool_init(&answer, dir);
+	ck_ok(kit_ask(idx, "{\"queryVector\": {\"float32\": [1, 2, 3, 4, 5, 6]}, \"topK\": 1, \"exact\": true}", &answer, &err));
+	ck_assert_ptr_nonnull(strstr((const char *)answer.buf.data, "\"six\""));
+	vf_spool_free(&answer);
+	ck_fails(vf_batch_apply(batch, &receipt, &err), EINVAL);
+	check_counts(1, 0);
+	vf_batch_free(&batch);
+	end();
+}
+END_TEST
+
 /* With one stream that has written early and is neither carried out nor dropped. */
 static void be_killed(void)
 {
@@ -469,4 +496,4 @@ START_TEST(a_row_of_early_vectors_that_cannot_be_is_refused)
 END_TEST
 
 CHECK_MAIN("early", streams_beside_each_other_do_what_the_model_says, a_long_stream_is_in_memory_no_more_than_a_short_one,
-	what_a_crash_left_of_a_stream_is_in_nobodys_way_and_goes, a_row_of_early_vectors_that_cannot_be_is_refused)
+	a_stream_whose_dimension_is_changed_comes_to_nothing, what_a_crash_left_of_a_stream_is_in_nobodys_way_and_goes, a_row_of_early_vectors_that_cannot_be_is_refused)

@@ -413,7 +413,8 @@ static int check_again(struct vf_batch *batch, const struct vf_config *config, s
 			continue;
 		const struct vf_put *put = batch->ops[i].put;
 		struct vf_record record = { .key = put->key, .vector = vector_of(batch, put), .dim = put->dim, .metadata = put->metadata };
-		rc = vf_record_check(&record, config, name, err);
+		rc = record.vector ? vf_record_check(&record, config, name, err)
+		                   : vf_fail(err, EIO, "vector %llu of the batch is not in the store", (unsigned long long)put->serial);
 	}
 	return rc;
 }

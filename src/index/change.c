@@ -135,7 +135,7 @@ static int put_slot_row(struct vf_change *change, uint64_t serial, uint32_t slot
 	return vf_put_u64(change->txn, VF_T_SLOTS, slot, vf_span(bytes, sizeof bytes), err);
 }
 
-/* Of a vector that was early of its record: others may have put records under larger serials meanwhile. */
+/* Of a vector that was on disk before its record: others may have put records under larger serials meanwhile. */
 static int comes_last(struct vf_change *change, uint64_t serial, bool *last, struct vf_err *err)
 {
 	int rc = change->last_record ? 0 : vf_last_u64(change->txn, VF_T_RECORDS, &change->last_record, err);

@@ -28,7 +28,7 @@ struct vf_change {
 	struct vf_effect *effects;
 	size_t neffects, cap;
 	uint64_t last_record;                  /* the largest serial in the table of records; 0 not looked for yet */
-	uint64_t unused;                       /* serials given ahead that no record got */
+	uint64_t unused;                       /* serials of early vectors that no record got */
 	bool moved;                            /* a record came, went, or has other bytes */
 	bool inflight, holds_config;           /* counted in the index's counters of that name */
 };

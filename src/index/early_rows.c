@@ -31,7 +31,6 @@ static int check_rows(const struct vf_early_rows *rows, const struct vf_counters
 	return 0;
 }
 
-/* With room for `more`. */
 int vf_early_load_for(struct vf_txn *txn, const struct vf_counters *counters, size_t more, struct vf_early_rows *out, struct vf_err *err)
 {
 	struct vf_span bytes = vf_span(NULL, 0);
@@ -81,7 +80,6 @@ bool vf_early_has(const struct vf_early_rows *rows, uint64_t serial)
 	return false;
 }
 
-/* There is room for one more. */
 void vf_early_append(struct vf_early_rows *rows, struct vf_serials s)
 {
 	struct vf_serials *last = rows->n ? &rows->at[rows->n - 1] : NULL;
@@ -114,7 +112,6 @@ static void subtract(struct vf_early_rows *rows, const struct vf_early_rows *les
 	}
 }
 
-/* Takes these out of the row and the counter: they have records now, or are gone. */
 int vf_early_settle_rows(const struct vf_early_rows *settled, struct vf_txn *txn, struct vf_counters *counters, struct vf_err *err)
 {
 	struct vf_early_rows all;
