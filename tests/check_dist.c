@@ -180,6 +180,36 @@ START_TEST(sums_in_double_have_the_same_bits_on_every_row)
 }
 END_TEST
 
+/* Into arrays as a walk makes them, of numbers many of which are equal. */
+START_TEST(a_pair_is_put_behind_all_that_are_as_near)
+{
+	const struct vf_kernels *rows[4];
+	size_t nrows = vf_kernels_available(rows);
+	enum { MOST = 300 };
+
+	for (size_t r = 0; r < nrows; r++)
+		for (uint32_t kinds = 1; kinds <= 1000; kinds *= 10) {
+			float near[MOST + VF_PLACE_SCRATCH] = { 0 }, want_near[MOST];
+			uint32_t node[MOST + VF_PLACE_SCRATCH] = { 0 }, want_node[MOST];
+			uint64_t random = 5;
+			for (uint32_t n = 0; n < MOST; n++) {
+				random = random * 6364136223846793005u + 1442695040888963407u;
+				float distance = (float)((random >> 33) % kinds) - 7;
+				uint32_t at = n;
+				for (; at > 0 && want_near[at - 1] > distance; at--) {
+					want_near[at] = want_near[at - 1];
+					want_node[at] = want_node[at - 1];
+				}
+				want_near[at] = distance;
+				want_node[at] = n;
+				ck_assert_uint_eq(rows[r]->place(near, node, n, distance, n), at);
+				ck_assert_mem_eq(near, want_near, (n + 1) * sizeof *near);
+				ck_assert_mem_eq(node, want_node, (n + 1) * sizeof *node);
+			}
+		}
+}
+END_TEST
+
 START_TEST(integer_sums_do_not_overflow_at_the_largest_dimension)
 {
 	const struct vf_kernels *rows[4];
@@ -245,5 +275,5 @@ END_TEST
 CHECK_MAIN("dist",
 	every_row_of_kernels_agrees_with_plain_c, a_gather_agrees_with_one_row_at_a_time_and_is_the_same_at_every_place,
 	a_query_of_floats_is_measured_against_rows_of_bytes, codes_are_the_nearest_bytes_and_the_same_on_every_row,
-	codes_are_clamped_at_both_ends_and_tell_so, sums_in_double_have_the_same_bits_on_every_row, integer_sums_do_not_overflow_at_the_largest_dimension,
+	codes_are_clamped_at_both_ends_and_tell_so, sums_in_double_have_the_same_bits_on_every_row, a_pair_is_put_behind_all_that_are_as_near, integer_sums_do_not_overflow_at_the_largest_dimension,
 	distances_are_what_the_metrics_say, a_vector_is_at_cosine_distance_0_from_itself_at_every_scale, metrics_have_names_and_aliases)

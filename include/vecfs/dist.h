@@ -31,6 +31,11 @@ typedef void vf_gather_fn(const void *query, const void *rows, size_t stride, co
 struct vf_code_scale { float scale, inverse; };   /* 1 / step */
 #define VF_CODE_ZERO 128
 
+/* Puts a pair into two arrays of `count`, of which `near` rises: behind all that are as near. Returns its place. VF_PLACE_SCRATCH numbers behind the
+ * arrays are written to; no NaN. */
+typedef uint32_t vf_place_fn(float *near, uint32_t *node, uint32_t count, float distance, uint32_t id);
+#define VF_PLACE_SCRATCH 9u
+
 /* One row an instruction set; every function may be given unaligned pointers and any n.
  * Kernels differ from plain C by rounding only; the integer ones, the exact ones and those that make codes not at all. */
 struct vf_kernels {
@@ -50,6 +55,8 @@ struct vf_kernels {
 	/* What answers report, in double: sum of (a-b)^2; sums of a*b and b*b. */
 	double (*exact_l2sq)(const float *a, const float *b, size_t n);
 	void (*exact_dot)(const float *a, const float *b, size_t n, double sums[2]);
+	/* With a pool of 200 a fifth of linking's CPU. With AVX-512: .92 of it all for 20,000 x 512, .97 for 100,000 x 128. */
+	vf_place_fn *place;
 };
 
 /* The best for this CPU, chosen once; VECFS_KERNELS=plain|avx2|avx512|neon in the environment overrides. */

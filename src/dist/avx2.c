@@ -257,7 +257,7 @@ AVX2 static bool codes_u8(const float *vector, const float *mean, const struct v
 
 const struct vf_kernels vf_kernels_avx2 = {
 	"avx2", dot_f32, l2sq_f32, l2sq_u8, dot_u8,
-	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, l2sq_mixed_gather, codes_u8, exact_l2sq, exact_dot,
+	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, l2sq_mixed_gather, codes_u8, exact_l2sq, exact_dot, vf_place,
 };
 #else
 typedef int vf_avx2_is_not_for_this_architecture;

@@ -398,9 +398,49 @@ AVX512 static void exact_dot(const float *a, const float *b, size_t n, double su
 	VF_EXACT_DOT_REST(a, b, i, n, lanes, sums);
 }
 
+/* Halved until comparing them all is cheaper than the next surprise. */
+AVX512 static uint32_t rank_of(const float *near, uint32_t count, float distance)
+{
+	__m512 wanted = _mm512_set1_ps(distance);
+	uint32_t below = 0, rank = 0;
+
+	while (count > 64) {
+		uint32_t half = count / 2;
+		below += near[below + half - 1] <= distance ? half : 0;
+		count -= half;
+	}
+	for (uint32_t i = 0; i < count; i += 16) {
+		__mmask16 there = count - i < 16 ? tail16(count - i) : (__mmask16)0xffff;
+		__m512 x = _mm512_maskz_loadu_ps(there, near + below + i);
+		rank += (uint32_t)__builtin_popcount(_mm512_mask_cmp_ps_mask(there, x, wanted, _CMP_LE_OQ));
+	}
+	return below + rank;
+}
+
+/* Moved one up from the end, what is left by a mask. */
+AVX512 static uint32_t place(float *near, uint32_t *node, uint32_t count, float distance, uint32_t id)
+{
+	uint32_t at = rank_of(near, count, distance), end = count;
+
+	for (; end - at >= 16; end -= 16) {
+		__m512 x = _mm512_loadu_ps(near + end - 16);
+		__m512i y = _mm512_loadu_si512(node + end - 16);
+		_mm512_storeu_ps(near + end - 15, x);
+		_mm512_storeu_si512(node + end - 15, y);
+	}
+	__mmask16 left = tail16(end - at);
+	__m512 x = _mm512_maskz_loadu_ps(left, near + at);
+	__m512i y = _mm512_maskz_loadu_epi32(left, node + at);
+	_mm512_mask_storeu_ps(near + at + 1, left, x);
+	_mm512_mask_storeu_epi32(node + at + 1, left, y);
+	near[at] = distance;
+	node[at] = id;
+	return at;
+}
+
 const struct vf_kernels vf_kernels_avx512 = {
 	"avx512", dot_f32, l2sq_f32, l2sq_u8, dot_u8,
-	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, l2sq_mixed_gather, codes_u8, exact_l2sq, exact_dot,
+	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, l2sq_mixed_gather, codes_u8, exact_l2sq, exact_dot, place,
 };
 #else
 typedef int vf_avx512_is_not_for_this_architecture;

@@ -15,6 +15,7 @@ extern const struct vf_kernels vf_kernels_neon;
 #endif
 
 vf_gather_fn vf_mixed_gather;
+vf_place_fn vf_place;
 
 bool vf_codes_u8(const float *vector, const float *mean, const struct vf_code_scale *scale, size_t n, uint8_t *code);
 /* Half is added because a conversion cuts. */

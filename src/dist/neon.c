@@ -126,7 +126,7 @@ VF_EXACT_DOT(exact_dot, )
 
 const struct vf_kernels vf_kernels_neon = {
 	"neon", dot_f32, l2sq_f32, l2sq_u8, dot_u8,
-	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, vf_mixed_gather, vf_codes_u8, exact_l2sq, exact_dot,
+	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, vf_mixed_gather, vf_codes_u8, exact_l2sq, exact_dot, vf_place,
 };
 #else
 typedef int vf_neon_is_not_for_this_architecture;

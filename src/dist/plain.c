@@ -70,5 +70,5 @@ VF_EXACT_DOT(exact_dot, )
 
 const struct vf_kernels vf_kernels_plain = {
 	"plain", dot_f32, l2sq_f32, l2sq_u8, dot_u8,
-	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, vf_mixed_gather, vf_codes_u8, exact_l2sq, exact_dot,
+	l2sq_f32_gather, dot_f32_gather, l2sq_u8_gather, dot_u8_gather, vf_mixed_gather, vf_codes_u8, exact_l2sq, exact_dot, vf_place,
 };

@@ -9,7 +9,6 @@
 #include "graph_internal.h"
 #include "vecfs/prefetch.h"
 
-#define RANK_LINEAR    48u
 /* Matches met may be half of what their share says. */
 #define SHARE_SLACK    2.0
 /* So many of the nodes nearest to the query tell whether matches lie there. */
@@ -18,49 +17,10 @@
 struct pool {
 	float *near;
 	uint32_t *node;
+	vf_place_fn *place;
 	uint32_t count, room, results, width, cursor;
 	float limit;           /* what is not nearer does not get in */
 };
-
-typedef float vf_four_floats __attribute__((vector_size(16), aligned(4), may_alias));
-typedef int32_t vf_four_ints __attribute__((vector_size(16)));
-
-/* How many are nearer or equal: halved until comparing them all, four at a time, is cheaper than the next surprise to the
- * processor's prediction. */
-static inline uint32_t rank_of(const float *near, uint32_t count, float distance)
-{
-	const vf_four_floats wanted = { distance, distance, distance, distance };
-	vf_four_ints nearer = { 0 };
-	uint32_t below = 0, rest = 0, i = 0;
-
-	while (count > RANK_LINEAR) {
-		uint32_t half = count / 2;
-		below += near[below + half - 1] <= distance ? half : 0;
-		count -= half;
-	}
-	near += below;
-	for (; i + 4 <= count; i += 4)
-		nearer -= *(const vf_four_floats *)(const void *)(near + i) <= wanted;
-	for (; i < count; i++)
-		rest += near[i] <= distance;
-	return below + rest + (uint32_t)(nearer[0] + nearer[1] + nearer[2] + nearer[3]);
-}
-
-/* Moves [at, count) one up, eight at a time from the end; the first eight, read before, go last and cover the remainder. Up to eight
- * places behind are scratch. memmove costs twice as much for some tens of numbers. */
-static inline void make_place(void *numbers, uint32_t at, uint32_t count)
-{
-	char *first = (char *)numbers + 4 * (size_t)at, *end = (char *)numbers + 4 * (size_t)count;
-	char head[32], block[32];
-
-	memcpy(head, first, sizeof head);
-	while (end - first > 32) {
-		end -= 32;
-		memcpy(block, end, sizeof block);
-		memcpy(end + 4, block, sizeof block);
-	}
-	memcpy(first + 4, head, sizeof head);
-}
 
 /* A guide behind the last of `width` results leads nowhere nearer. */
 static void drop_tail(struct pool *p)
@@ -75,15 +35,9 @@ static void drop_tail(struct pool *p)
 /* Returns the place. */
 static inline uint32_t put(struct pool *p, float distance, uint32_t node)
 {
-	uint32_t at = rank_of(p->near, p->count, distance);
-
 	if (p->count == p->room && !(p->node[--p->count] & VF_POOL_GUIDE))
 		p->results--;
-	make_place(p->near, at, p->count);
-	make_place(p->node, at, p->count);
-	p->near[at] = distance;
-	p->node[at] = node;
-	p->count++;
+	uint32_t at = p->place(p->near, p->node, p->count++, distance, node);
 	p->results += !(node & VF_POOL_GUIDE);
 	if (p->results > p->width || (node & VF_POOL_GUIDE))
 		drop_tail(p);
@@ -278,7 +232,7 @@ static bool goes_on(const struct vf_walker *w, struct vf_beam *beam, uint64_t be
 
 void vf_beam_walk(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam, uint32_t at, float distance)
 {
-	struct pool p = { .near = w->near, .node = w->node, .room = w->pool_room, .width = beam->width, .limit = INFINITY };
+	struct pool p = { .near = w->near, .node = w->node, .place = vf_kernels()->place, .room = w->pool_room, .width = beam->width, .limit = INFINITY };
 	uint64_t before = w->stats.distances;
 	uint32_t nfresh;
 

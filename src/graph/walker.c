@@ -11,7 +11,7 @@
 
 #define SLOTS_SLACK   4096u
 #define KEYS_KEPT_MAX 65536u
-#define POOL_SLACK    16u   /* inserting moves whole blocks */
+#define POOL_SLACK    VF_PLACE_SCRATCH
 
 static uint64_t bytes_of(const struct vf_walker *w)
 {
