@@ -262,7 +262,7 @@ static void check_graph(void)
 /* Of so many vectors of a stream; a part goes when the vector after it comes. */
 static uint64_t early_of(size_t vectors)
 {
-	size_t stride = (DIM * sizeof(float) + 15) / 16 * 16, part = (vf_early_part_bytes + stride - 1) / stride;
+	size_t bytes = DIM * sizeof(float), part = (vf_early_part_bytes + bytes - 1) / bytes;
 
 	return vectors ? (vectors - 1) / part * part : 0;
 }
@@ -384,15 +384,22 @@ START_TEST(streams_beside_each_other_do_what_the_model_says)
 }
 END_TEST
 
-START_TEST(a_long_stream_is_in_memory_no_more_than_a_short_one)
+/* A stream of so many vectors, as far as it is written before its verdict. */
+static struct vf_batch *long_stream(unsigned vectors)
 {
 	struct vf_batch *batch = NULL;
 
-	begin(100, true);
 	ck_ok(vf_batch_new(idx, &batch, &err));
-	for (unsigned i = 0; i < 1000; i++)
-		add(batch, &(struct op){ .key = i % KEYS, .number = i + 1 });
-	wait_for_early(early_of(1000));
+	for (unsigned i = 0; i < vectors; i++)
+		add(batch, &(struct op){ .key = i % KEYS, .number = 5000 + i });
+	wait_for_early(early_of(vectors));
+	return batch;
+}
+
+START_TEST(a_long_stream_is_in_memory_no_more_than_a_short_one)
+{
+	begin(100, true);
+	struct vf_batch *batch = long_stream(1000);
 	ck_assert_uint_gt(vf_batch_bytes(batch) - vf_batch_held(batch), 1000 * (DIM - 1) * sizeof(float));
 	vf_batch_free(&batch);
 	check_counts(0, 0);
@@ -402,15 +409,11 @@ END_TEST
 
 START_TEST(a_stream_whose_dimension_is_changed_comes_to_nothing)
 {
-	struct vf_batch *batch = NULL;
 	struct vf_receipt receipt;
 	struct vf_spool answer;
 
 	begin(100, true);
-	ck_ok(vf_batch_new(idx, &batch, &err));
-	for (unsigned i = 0; i < OPS_MAX; i++)
-		add(batch, &(struct op){ .key = i % KEYS, .number = i + 1 });
-	wait_for_early(early_of(OPS_MAX));
+	struct vf_batch *batch = long_stream(OPS_MAX);
 	ck_ok(vf_index_configure(idx, vf_span_str("dimension = 6\n"), &err));
 	ck_ok(kit_insert(idx, "{\"key\": \"six\", \"data\": [1, 2, 3, 4, 5, 6]}", &err));
 	vf_spool_init(&answer, dir);
@@ -427,17 +430,12 @@ END_TEST
 /* With one stream that has written early and is neither carried out nor dropped. */
 static void be_killed(void)
 {
-	struct vf_batch *batch = NULL;
-
 	ck_ok(kit_open(dir, false, NULL, &idx, &err));
-	ck_ok(vf_batch_new(idx, &batch, &err));
-	for (unsigned i = 0; i < OPS_MAX; i++)
-		add(batch, &(struct op){ .key = i % KEYS, .number = 5000 + i });
-	wait_for_early(early_of(OPS_MAX));
+	long_stream(OPS_MAX);
 	kill(getpid(), SIGKILL);
 }
 
-static void crash(size_t part_bytes)
+static void crash(size_t part_bytes, bool repaired)
 {
 	begin(part_bytes, false);
 	for (unsigned i = 0; i < 20; i++)
@@ -449,6 +447,15 @@ static void crash(size_t part_bytes)
 	int status;
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	if (repaired) {
+		ck_assert_int_eq(vf_index_repair(dir, report, NULL, &err), 0);
+		ck_ok(kit_open(dir, false, linkers, &idx, &err));
+		check_counts(check_records(), 0);
+		struct vf_batch *batch = long_stream(OPS_MAX);
+		vf_batch_free(&batch);
+		end();
+		return;
+	}
 	/* Whoever only reads leaves it, and does not see it. */
 	ck_assert_int_eq(vf_index_audit(dir, report, NULL, &err), 0);
 	ck_ok(kit_open(dir, true, NULL, &idx, &err));
@@ -465,7 +472,14 @@ static void crash(size_t part_bytes)
 START_TEST(what_a_crash_left_of_a_stream_is_in_nobodys_way_and_goes)
 {
 	for (size_t i = 0; i < PARTS; i++)
-		crash(part_sizes[i]);
+		crash(part_sizes[i], false);
+}
+END_TEST
+
+START_TEST(a_repair_forgets_what_a_crash_left_of_a_stream)
+{
+	for (size_t i = 0; i < PARTS; i++)
+		crash(part_sizes[i], true);
 }
 END_TEST
 
@@ -479,15 +493,16 @@ START_TEST(a_row_of_early_vectors_that_cannot_be_is_refused)
 
 	begin(100, true);
 	ck_ok(vf_txn_write(idx->store, &txn, &err));
+	ck_ok(vf_counters_put(txn, &counters, &err));
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
 		ck_ok(vf_put(txn, VF_T_META, vf_span_str(VF_META_EARLY), vf_span(wrong[i], sizeof wrong[i]), &err));
-		ck_assert_int_eq(vf_early_load_for(txn, &counters, 0, &rows, &err), -EIO);
+		ck_assert_int_eq(vf_early_load(txn, &rows, &err), -EIO);
 		ck_assert_ptr_null(rows.at);
 	}
 	ck_ok(vf_put(txn, VF_T_META, vf_span_str(VF_META_EARLY), vf_span(wrong[0], 17), &err));
-	ck_assert_int_eq(vf_early_load_for(txn, &counters, 0, &rows, &err), -EIO);
+	ck_assert_int_eq(vf_early_load(txn, &rows, &err), -EIO);
 	ck_ok(vf_put(txn, VF_T_META, vf_span_str(VF_META_EARLY), vf_span(&(struct vf_serials){ 7, 2 }, 16), &err));
-	ck_ok(vf_early_load_for(txn, &counters, 0, &rows, &err));
+	ck_ok(vf_early_load(txn, &rows, &err));
 	ck_assert(vf_early_has(&rows, 7) && vf_early_has(&rows, 8) && !vf_early_has(&rows, 6) && !vf_early_has(&rows, 9));
 	free(rows.at);
 	vf_txn_end(&txn);
@@ -496,4 +511,5 @@ START_TEST(a_row_of_early_vectors_that_cannot_be_is_refused)
 END_TEST
 
 CHECK_MAIN("early", streams_beside_each_other_do_what_the_model_says, a_long_stream_is_in_memory_no_more_than_a_short_one,
-	a_stream_whose_dimension_is_changed_comes_to_nothing, what_a_crash_left_of_a_stream_is_in_nobodys_way_and_goes, a_row_of_early_vectors_that_cannot_be_is_refused)
+	a_stream_whose_dimension_is_changed_comes_to_nothing, what_a_crash_left_of_a_stream_is_in_nobodys_way_and_goes,
+	a_repair_forgets_what_a_crash_left_of_a_stream, a_row_of_early_vectors_that_cannot_be_is_refused)

@@ -75,7 +75,7 @@ void vf_row_expect(struct vf_span row);
 /* 0 found, 1 not there, negative on failure. */
 int vf_get(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span *value, struct vf_err *err);
 int vf_get_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_span *value, struct vf_err *err);
-/* The largest key of a table with u64 keys: 0, 1 there is none. */
+/* In a write, the largest key of a table with u64 keys: 0, 1 there is none. */
 int vf_last_u64(struct vf_txn *txn, enum vf_table table, uint64_t *key, struct vf_err *err);
 /* Rows of a table. */
 int vf_count(struct vf_txn *txn, enum vf_table table, uint64_t *rows, struct vf_err *err);

@@ -119,6 +119,7 @@ int vf_metadata_encode(const struct vf_value *map, const struct vf_field_rule *r
 
 int vf_metadata_decode(struct vf_span canonical, struct vf_arena *arena, struct vf_value *out, struct vf_err *err)
 {
+	/* Most records have none: no parser is made for it. */
 	if (canonical.len > vf_metadata_empty.len)
 		return vf_value_decode(VF_MSGPACK, canonical, arena, out, err);
 	*out = (struct vf_value){ .kind = VF_MAP };

@@ -176,7 +176,7 @@ static struct place *place_of(struct vf_batch *batch, struct vf_span key)
 	return place;
 }
 
-/* Of most records there is none. */
+/* Most records have none, which is one byte: not worth a copy. */
 static int copy_metadata(struct vf_batch *batch, struct vf_span *metadata, struct vf_err *err)
 {
 	if (metadata->len != 1)

@@ -22,9 +22,8 @@ struct vf_early_rows { struct vf_serials *at; size_t n; };
 
 /* Those that a transaction finds. Free what `at` points to. */
 int vf_early_load(struct vf_txn *txn, struct vf_early_rows *out, struct vf_err *err);
-/* Also when there are none, with room for so many more. */
-int vf_early_load_for(struct vf_txn *txn, const struct vf_counters *counters, size_t more, struct vf_early_rows *out, struct vf_err *err);
-int vf_early_store(struct vf_txn *txn, const struct vf_early_rows *rows, struct vf_err *err);
+/* n more: serials for vectors that the caller puts in the same transaction. Has the counters written. */
+int vf_early_give(struct vf_txn *txn, uint64_t n, uint64_t *first, struct vf_err *err);
 bool vf_early_has(const struct vf_early_rows *rows, uint64_t serial);
 /* There is room for one more, and it is larger than all. */
 void vf_early_append(struct vf_early_rows *rows, struct vf_serials s);
@@ -55,10 +54,9 @@ extern size_t vf_early_part_bytes;
 
 struct vf_early {
 	struct vf_index *index;
-	size_t bytes, stride;              /* of a vector, and from one to the next in memory */
+	size_t bytes;                      /* of a vector */
 	uint64_t n;                        /* all that were added */
-	uint8_t *rows;                     /* those that nobody writes yet */
-	size_t nrows, cap;
+	struct vf_buf rows;                /* those that nobody writes yet */
 	struct vf_early_rows written;      /* in the order in which they were added */
 	uint64_t nwritten;
 	struct vf_early_writer *writer;    /* NULL until the stream is a long one */
@@ -76,7 +74,7 @@ const float *vf_early_vector(const struct vf_early *early, uint64_t number);
 int vf_early_settle(const struct vf_early *early, struct vf_txn *txn, struct vf_counters *counters, struct vf_err *err);
 /* Empties it. `settled`: the verdict is on disk. Otherwise the rows are deleted. */
 void vf_early_reset(struct vf_early *early, bool settled);
-/* Bytes of memory. */
+/* Bytes of memory, more or less. */
 uint64_t vf_early_held(const struct vf_early *early);
 
 #endif

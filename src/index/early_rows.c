@@ -7,16 +7,18 @@
 
 #include "vecfs/prefetch.h"
 
-static void count(const struct vf_early_rows *rows, uint64_t *n)
+static uint64_t count(const struct vf_early_rows *rows)
 {
-	*n = 0;
+	uint64_t n = 0;
+
 	for (size_t i = 0; i < rows->n; i++)
-		*n += rows->at[i].n;
+		n += rows->at[i].n;
+	return n;
 }
 
 static int check_rows(const struct vf_early_rows *rows, const struct vf_counters *counters, struct vf_err *err)
 {
-	uint64_t end = 1, n;
+	uint64_t end = 1, n = count(rows);
 
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct vf_serials *s = &rows->at[i];
@@ -25,13 +27,13 @@ static int check_rows(const struct vf_early_rows *rows, const struct vf_counters
 			               (unsigned long long)s->first, (unsigned long long)end, (unsigned long long)counters->next_serial);
 		end = s->first + s->n;
 	}
-	count(rows, &n);
 	if (n != counters->early)
 		return vf_fail(err, EIO, "the row `early` names %llu vectors, the counter says %llu", (unsigned long long)n, (unsigned long long)counters->early);
 	return 0;
 }
 
-int vf_early_load_for(struct vf_txn *txn, const struct vf_counters *counters, size_t more, struct vf_early_rows *out, struct vf_err *err)
+/* Also when there are none, with room for so many more. */
+static int load_for(struct vf_txn *txn, const struct vf_counters *counters, size_t more, struct vf_early_rows *out, struct vf_err *err)
 {
 	struct vf_span bytes = vf_span(NULL, 0);
 	int rc = vf_get(txn, VF_T_META, vf_span_str(VF_META_EARLY), &bytes, err);
@@ -59,10 +61,10 @@ int vf_early_load(struct vf_txn *txn, struct vf_early_rows *out, struct vf_err *
 	int rc = vf_counters_get(txn, &counters, err);
 
 	*out = (struct vf_early_rows){ NULL, 0 };
-	return rc || counters.early == 0 ? rc : vf_early_load_for(txn, &counters, 0, out, err);
+	return rc || counters.early == 0 ? rc : load_for(txn, &counters, 0, out, err);
 }
 
-int vf_early_store(struct vf_txn *txn, const struct vf_early_rows *rows, struct vf_err *err)
+static int store(struct vf_txn *txn, const struct vf_early_rows *rows, struct vf_err *err)
 {
 	int rc;
 
@@ -90,6 +92,24 @@ void vf_early_append(struct vf_early_rows *rows, struct vf_serials s)
 		rows->at[rows->n++] = s;
 }
 
+int vf_early_give(struct vf_txn *txn, uint64_t n, uint64_t *first, struct vf_err *err)
+{
+	struct vf_counters counters;
+	struct vf_early_rows rows;
+	int rc = vf_counters_get(txn, &counters, err);
+
+	if (rc || (rc = load_for(txn, &counters, 1, &rows, err)))
+		return rc;
+	*first = counters.next_serial;
+	vf_early_append(&rows, (struct vf_serials){ *first, n });
+	counters.next_serial += n;
+	counters.early += n;
+	if ((rc = store(txn, &rows, err)) == 0)
+		rc = vf_counters_put(txn, &counters, err);
+	free(rows.at);
+	return rc;
+}
+
 /* Without those of `less`, which lie in them. There is room for one more for each of `less`. */
 static void subtract(struct vf_early_rows *rows, const struct vf_early_rows *less)
 {
@@ -115,13 +135,13 @@ static void subtract(struct vf_early_rows *rows, const struct vf_early_rows *les
 int vf_early_settle_rows(const struct vf_early_rows *settled, struct vf_txn *txn, struct vf_counters *counters, struct vf_err *err)
 {
 	struct vf_early_rows all;
-	int rc = vf_early_load_for(txn, counters, settled->n, &all, err);
+	int rc = load_for(txn, counters, settled->n, &all, err);
 
 	if (rc)
 		return rc;
 	subtract(&all, settled);
-	count(&all, &counters->early);
-	rc = vf_early_store(txn, &all, err);
+	counters->early = count(&all);
+	rc = store(txn, &all, err);
 	free(all.at);
 	return rc;
 }
@@ -148,11 +168,9 @@ static int delete_rows(void *ctx, struct vf_txn *txn, struct vf_err *err)
 static void deleted(void *ctx, bool ok)
 {
 	const struct discard *d = ctx;
-	uint64_t n;
 
-	count(d->rows, &n);
 	if (ok)
-		atomic_fetch_add(&d->index->deaths_told, n);
+		atomic_fetch_add(&d->index->deaths_told, count(d->rows));
 }
 
 int vf_early_discard(struct vf_index *index, const struct vf_early_rows *rows, struct vf_err *err)

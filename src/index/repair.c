@@ -218,7 +218,8 @@ static int take_named(struct repair *r, enum vf_table table, int (*take)(struct 
 /* The config and what goes with it; the rest of the table is made again. */
 static int take_setting(struct repair *r, struct vf_span name, struct vf_span value, struct vf_err *err)
 {
-	static const char *const made_again[] = { VF_META_FORMAT, VF_META_COUNTERS, VF_META_QUANT, VF_META_CLAMPED, VF_META_CHECKPOINT };
+	static const char *const made_again[] = { VF_META_FORMAT, VF_META_COUNTERS, VF_META_QUANT, VF_META_CLAMPED, VF_META_CHECKPOINT,
+	                                          VF_META_EARLY };
 
 	for (size_t i = 0; i < sizeof made_again / sizeof made_again[0]; i++)
 		if (vf_span_is(name, made_again[i]))

@@ -57,19 +57,24 @@ static int get(struct vf_txn *txn, enum vf_table table, MDB_val *key, MDB_val *v
 	return rc ? rc : vf_guard_cursor_get(cursor, key, value, MDB_SET);
 }
 
+/* What looking for a row came to: 0, 1 there is none. */
+static int judge(struct vf_txn *txn, enum vf_table table, int rc, const MDB_val *row, struct vf_err *err)
+{
+	if (rc == MDB_NOTFOUND)
+		return 1;
+	if (rc == 0 && !vf_env_holds(txn, row))
+		rc = MDB_CORRUPTED;
+	return rc ? fault_in(txn, rc, "read a row", table, err) : 0;
+}
+
 int vf_get(struct vf_txn *txn, enum vf_table table, struct vf_span key, struct vf_span *value, struct vf_err *err)
 {
 	MDB_val k = lend(key), v;
-	int rc = get(txn, table, &k, &v);
+	int rc = judge(txn, table, get(txn, table, &k, &v), &v, err);
 
-	if (rc == MDB_NOTFOUND)
-		return 1;
-	if (rc == 0 && !vf_env_holds(txn, &v))
-		rc = MDB_CORRUPTED;
-	if (rc)
-		return fault_in(txn, rc, "read a row", table, err);
-	*value = vf_span(v.mv_data, v.mv_size);
-	return 0;
+	if (rc == 0)
+		*value = vf_span(v.mv_data, v.mv_size);
+	return rc;
 }
 
 int vf_get_u64(struct vf_txn *txn, enum vf_table table, uint64_t key, struct vf_span *value, struct vf_err *err)
@@ -81,20 +86,12 @@ int vf_last_u64(struct vf_txn *txn, enum vf_table table, uint64_t *key, struct v
 {
 	MDB_cursor *cursor;
 	MDB_val k, v;
-	int rc = vf_guard_cursor_open(txn->mdb, dbi_of(txn, table), &cursor);
+	int rc = cursor_on(txn, table, &cursor);
 
-	if (rc == 0) {
-		rc = vf_guard_cursor_get(cursor, &k, &v, MDB_LAST);
-		mdb_cursor_close(cursor);
-	}
-	if (rc == MDB_NOTFOUND)
-		return 1;
-	if (rc == 0 && !vf_env_holds(txn, &k))
-		rc = MDB_CORRUPTED;
-	if (rc)
-		return fault_in(txn, rc, "read the last row", table, err);
-	*key = vf_row_u64(vf_span(k.mv_data, k.mv_size));
-	return 0;
+	rc = judge(txn, table, rc ? rc : vf_guard_cursor_get(cursor, &k, &v, MDB_LAST), &k, err);
+	if (rc == 0)
+		*key = vf_row_u64(vf_span(k.mv_data, k.mv_size));
+	return rc;
 }
 
 int vf_count(struct vf_txn *txn, enum vf_table table, uint64_t *rows, struct vf_err *err)
@@ -113,8 +110,9 @@ static int begin_change(struct vf_txn *txn, struct vf_err *err)
 {
 	int rc = vf_pages_check_once(txn->store, err);
 
+	/* Not being able to look is no damage. */
 	if (rc && !txn->trouble)
-		txn->trouble = MDB_CORRUPTED;
+		txn->trouble = rc == -ENOMEM ? ENOMEM : MDB_CORRUPTED;
 	return rc;
 }
 
