@@ -176,7 +176,9 @@ int vf_early_add(struct vf_early *early, const float *vector, uint32_t dim, stru
 {
 	int rc = early->rows.len >= vf_early_part_bytes ? hand_over(early, err) : 0;
 
-	early->bytes = dim * sizeof *vector;
+	/* Once, since the thread reads it. */
+	if (early->n == 0)
+		early->bytes = dim * sizeof *vector;
 	if (rc || (rc = vf_buf_put(&early->rows, vector, early->bytes, err)))
 		return rc;
 	early->n++;
