@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include <poll.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -236,6 +236,36 @@ START_TEST(rows_can_be_deleted_under_a_scan)
 	ck_assert_uint_eq(seen, 5000);
 	ck_ok(vf_txn_commit(&txn, &err));
 	ck_assert_uint_eq(rows(VF_T_SLOTS), 1667);
+	end();
+}
+END_TEST
+
+/* Pages that a write has changed lie in the heap, here up to its very end. */
+START_TEST(rows_that_a_write_has_just_put_are_scanned_many_at_a_time)
+{
+	static uint8_t value[200];
+	struct vf_row some[64];
+	struct vf_scan *scan;
+	struct vf_txn *txn;
+	uint64_t seen = 0;
+	size_t n;
+	int rc = 0;
+
+	mallopt(M_TOP_PAD, 0);
+	begin();
+	ck_ok(vf_txn_write(store, &txn, &err));
+	for (uint64_t i = 0; i < 5000; i++)
+		ck_ok(vf_put_u64(txn, VF_T_SLOTS, i, vf_span(value, sizeof value), &err));
+	ck_ok(vf_scan_open_u64(txn, VF_T_SLOTS, 0, &scan, &err));
+	while (rc == 0) {
+		rc = vf_scan_rows(scan, some, 64, &n, &err);
+		ck_assert_msg(rc >= 0, "after %llu rows: %s", (unsigned long long)seen, err.text);
+		for (size_t i = 0; i < n; i++)
+			ck_assert_uint_eq(vf_row_u64(some[i].key), seen++);
+	}
+	ck_assert_uint_eq(seen, 5000);
+	vf_scan_close(&scan);
+	vf_txn_end(&txn);
 	end();
 }
 END_TEST
@@ -879,7 +909,7 @@ END_TEST
 
 CHECK_MAIN("store",
 	rows_are_those_of_a_model_also_after_reopening, a_scan_starts_at_the_first_key_not_below_and_can_be_moved,
-	rows_can_be_deleted_under_a_scan, a_read_sees_one_moment, a_key_has_1_to_511_bytes,
+	rows_can_be_deleted_under_a_scan, rows_that_a_write_has_just_put_are_scanned_many_at_a_time, a_read_sees_one_moment, a_key_has_1_to_511_bytes,
 	jobs_of_many_threads_commit_in_order_and_a_failing_one_is_taken_back_alone, a_file_outgrows_its_map_and_nobody_hears_about_it,
 	a_file_grows_after_its_directory_was_renamed, a_map_grows_among_readers, a_large_write_gives_its_memory_back,
 	a_file_that_is_not_there_any_more_is_not_opened_anew,

@@ -85,7 +85,7 @@ int vf_scan_open(struct vf_txn *txn, enum vf_table table, struct vf_span from, s
 int vf_scan_open_u64(struct vf_txn *txn, enum vf_table table, uint64_t from, struct vf_scan **out, struct vf_err *err);
 /* In a write, rows may be put and deleted between two steps. A scan is closed before its transaction ends. */
 int vf_scan_step(struct vf_scan *scan, struct vf_span *key, struct vf_span *value, struct vf_err *err);
-/* Up to `most` steps of a read at once, at less cost each; *n rows. 0, 1 the end came with them. */
+/* Up to `most` steps at once, at less cost each; *n rows. 0, 1 the end came with them. */
 struct vf_row { struct vf_span key, value; };
 int vf_scan_rows(struct vf_scan *scan, struct vf_row *rows, size_t most, size_t *n, struct vf_err *err);
 /* Moves an open cursor. */

@@ -19,13 +19,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "vecfs/clock.h"
+#include "vecfs/signals.h"
 
 #define LINGER_NS 30000
 
@@ -269,13 +269,12 @@ static void join_threads(struct vf_loop *loop)
 
 static int run(struct vf_loop *loop)
 {
-	sigset_t all, outside;
+	sigset_t outside;
 	int rc = begin(loop);
 
 	if (rc)
 		return rc;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &outside);
+	vf_signals_block(&outside);
 	rc = add_thread(loop);
 	if (rc == 0)
 		wait_for_end(loop, &outside);

@@ -2,10 +2,9 @@
 /* first.c - the first question of an index whose graph is not in memory. Loading the graph takes longer than reading every vector when these
  * are in the page cache (a million of 128 numbers, from the start of the daemon to the answer: .31 s and .09 s). So the first question is answered from
  * the vectors, exactly, and the graph is loaded behind it. Who asks next waits for the graph: two at work would be in each other's way. */
-#include <signal.h>
-
 #include "ask_internal.h"
 #include "keeper.h"
+#include "vecfs/signals.h"
 
 /* More are not surely read faster than a graph is loaded. */
 #define VECTOR_BYTES_MAX ((uint64_t)1 << 30)
@@ -46,11 +45,9 @@ static void *load(void *ctx)
 
 void vf_first_load_behind(struct vf_index *index)
 {
-	sigset_t all, before;
+	sigset_t before;
 
-	/* Signals are for the thread that waits for them. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	vf_signals_block(&before);
 	index->keeper->has_loader = pthread_create(&index->keeper->loader, NULL, load, index) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -3,7 +3,6 @@
  * time, several at one index when the others rest. They run at a lower priority than who asks and writes. They begin with the first
  * work: what the process gives up before then holds for them too. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -14,6 +13,7 @@
 #include "index_internal.h"
 #include "vecfs/clock.h"
 #include "vecfs/log.h"
+#include "vecfs/signals.h"
 
 #define LINKER_NICE    10
 #define THREADS_MAX    256u
@@ -139,12 +139,11 @@ static void start_all(struct vf_linkers *linkers)
 /* Signals are for the thread that waits for them. */
 static void start(struct vf_linkers *linkers)
 {
-	sigset_t all, before;
+	sigset_t before;
 
 	if (linkers->nthreads == linkers->wanted)
 		return;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	vf_signals_block(&before);
 	start_all(linkers);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -21,10 +21,14 @@ static void leave(int sig, siginfo_t *info, void *context)
 	if (point)
 		siglongjmp(*point, 1);
 	struct sigaction *other = other_of(sig);
-	if (other->sa_flags & SA_SIGINFO)
+	if (other->sa_flags & SA_SIGINFO) {
 		other->sa_sigaction(sig, info, context);
-	else
-		sigaction(sig, other, NULL);      /* and the instruction fails once more, for good */
+		return;
+	}
+	/* And the instruction fails once more, for good; what was sent would not come again. */
+	sigaction(sig, other, NULL);
+	if (info->si_code <= 0)
+		raise(sig);
 }
 
 static void install(void)
