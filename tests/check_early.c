@@ -483,6 +483,80 @@ START_TEST(a_repair_forgets_what_a_crash_left_of_a_stream)
 }
 END_TEST
 
+/* ---- so many at once that several threads tell the graph ---- */
+
+#define MANY 12000u
+
+/* Each number has a vector of its own. */
+static void unique_vector(uint64_t number, float out[DIM])
+{
+	for (uint32_t i = 0; i < DIM; i++)
+		out[i] = (float)(number % (7 + 30 * i)) + 1;
+	out[DIM - 1] = (float)number;
+}
+
+/* Every `each`-th key gets the vector of its number plus `plus`. */
+static void put_many(unsigned each, uint64_t plus)
+{
+	struct vf_receipt receipt;
+	struct vf_batch *batch = NULL;
+	float vector[DIM];
+	char key[16];
+
+	ck_ok(vf_batch_new(idx, &batch, &err));
+	for (unsigned i = 0; i < MANY; i += each) {
+		snprintf(key, sizeof key, "k%u", i);
+		unique_vector(i + plus, vector);
+		struct vf_record record = { .key = vf_span_str(key), .vector = vector, .dim = DIM, .metadata = vf_span("\x80", 1) };
+		ck_ok(vf_batch_put(batch, &record, &err));
+	}
+	ck_ok(vf_batch_apply(batch, &receipt, &err));
+	ck_assert_uint_eq(receipt.inserted + receipt.replaced, (MANY + each - 1) / each);
+	vf_batch_free(&batch);
+}
+
+static float nearest_to(struct vf_graph *graph, uint64_t number)
+{
+	struct vf_hit hit;
+	float vector[DIM];
+	uint32_t n;
+
+	unique_vector(number, vector);
+	ck_ok(vf_graph_scan(graph, &(struct vf_search){ .query = vector, .want = 1 }, &hit, &n, NULL, &err));
+	ck_assert_uint_eq(n, 1);
+	return hit.distance;
+}
+
+/* Those of every third key were replaced. */
+static void check_many(void)
+{
+	struct vf_graph_counts counts;
+	struct vf_graph *graph;
+
+	ck_ok(vf_graph_hold(idx, &graph, &err));
+	vf_graph_counts(graph, &counts);
+	ck_assert_uint_eq(counts.pending + counts.linked, MANY);
+	for (unsigned i = 0; i < MANY; i += 31) {
+		ck_assert((nearest_to(graph, i) == 0) == (i % 3 != 0));
+		ck_assert(i % 3 != 0 || nearest_to(graph, i + MANY) == 0);
+	}
+	vf_graph_release(idx);
+	check_counts(MANY, 0);
+}
+
+START_TEST(many_thousand_that_come_at_once_are_all_found)
+{
+	begin(40000, true);
+	put_many(1, 0);
+	put_many(3, MANY);
+	check_many();
+	close_index();
+	ck_ok(kit_open(dir, false, linkers, &idx, &err));
+	check_many();
+	end();
+}
+END_TEST
+
 START_TEST(a_row_of_early_vectors_that_cannot_be_is_refused)
 {
 	static const struct vf_serials wrong[][2] = { { { 3, 1 }, { 3, 1 } }, { { 5, 1 }, { 2, 1 } }, { { 1, 0 }, { 2, 2 } }, { { UINT64_MAX, 1 }, { 2, 1 } },
@@ -512,4 +586,5 @@ END_TEST
 
 CHECK_MAIN("early", streams_beside_each_other_do_what_the_model_says, a_long_stream_is_in_memory_no_more_than_a_short_one,
 	a_stream_whose_dimension_is_changed_comes_to_nothing, what_a_crash_left_of_a_stream_is_in_nobodys_way_and_goes,
-	a_repair_forgets_what_a_crash_left_of_a_stream, a_row_of_early_vectors_that_cannot_be_is_refused)
+	a_repair_forgets_what_a_crash_left_of_a_stream, many_thousand_that_come_at_once_are_all_found,
+	a_row_of_early_vectors_that_cannot_be_is_refused)

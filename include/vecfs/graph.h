@@ -59,9 +59,16 @@ const struct vf_quant *vf_graph_quant(const struct vf_graph *graph);
 
 /* The slot that the next add will use: a swept one, else a new one. ENOSPC past VF_SLOTS_MAX. */
 int vf_graph_slot_take(struct vf_graph *graph, uint32_t *slot, struct vf_err *err);
+/* Where the slots end that were ever taken. */
+uint32_t vf_graph_slots(const struct vf_graph *graph);
+/* Room for slots below `end`: address space that may be used, and no memory yet. */
+int vf_graph_room(struct vf_graph *graph, uint32_t end, struct vf_err *err);
+/* Has the memory of the slots [first, end), for which there is room, given now: the kernel's clearing of it takes as long as what will be written
+ * there. Beside everybody. */
+void vf_graph_populate(struct vf_graph *graph, uint32_t first, uint32_t end);
 /* Gives back a taken slot that was not added (the transaction failed). */
 void vf_graph_slot_return(struct vf_graph *graph, uint32_t slot);
-/* FREE -> PENDING. When it returns every search that starts sees the slot. */
+/* FREE -> PENDING. When it returns every search that starts sees the slot. Several threads may add slots that were taken, each its own. */
 int vf_graph_add(struct vf_graph *graph, uint32_t slot, uint64_t serial, const float *vector, struct vf_err *err);
 /* PENDING or LINKED -> DEAD. */
 void vf_graph_remove(struct vf_graph *graph, uint32_t slot);

@@ -124,6 +124,25 @@ int vf_graph_make_room(struct vf_graph *g, uint32_t slot, struct vf_err *err)
 	return 0;
 }
 
+uint32_t vf_graph_slots(const struct vf_graph *g)
+{
+	return atomic_load(&g->slots);
+}
+
+int vf_graph_room(struct vf_graph *g, uint32_t end, struct vf_err *err)
+{
+	return end ? vf_graph_make_room(g, end - 1, err) : 0;
+}
+
+void vf_graph_populate(struct vf_graph *g, uint32_t first, uint32_t end)
+{
+	struct column column[12];
+	size_t n = columns(g, column);
+
+	for (size_t i = 0; i < n; i++)
+		vf_region_populate(column[i].region, first * column[i].bits / 8, end * column[i].bits / 8);
+}
+
 static void choose_kernels(struct vf_graph *g)
 {
 	const struct vf_kernels *k = vf_kernels();

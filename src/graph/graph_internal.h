@@ -94,7 +94,7 @@ struct vf_equal {
 
 /* Vectors beyond the range of the codes, in units of codes; a row's place is that of its slot in `slots`. */
 struct vf_outliers {
-	pthread_rwlock_t lock;         /* the committer writes, searches read */
+	pthread_rwlock_t lock;         /* who adds or removes writes, searches read */
 	uint32_t *slots;
 	float *rows;
 	uint32_t room;
@@ -168,6 +168,8 @@ struct vf_graph {
 /* ---- region.c ---- */
 int vf_region_reserve(struct vf_region *region, size_t bytes, struct vf_err *err);
 int vf_region_use(struct vf_region *region, size_t bytes, struct vf_err *err);
+/* Has the memory of [from, end), which is usable, given now: later it would be at each first touch. Beside whoever uses the region. */
+void vf_region_populate(const struct vf_region *region, size_t from, size_t end);
 void vf_region_free(struct vf_region *region);
 
 /* ---- graph.c ---- */

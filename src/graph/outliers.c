@@ -53,12 +53,10 @@ static bool make_room(struct vf_graph *g)
 bool vf_outliers_add(struct vf_graph *g, uint32_t slot, const float *vector)
 {
 	struct vf_outliers *o = &g->outliers;
-	uint32_t count = atomic_load(&o->count);
 
-	if (count >= vf_outliers_max(g))
-		return false;
 	pthread_rwlock_wrlock(&o->lock);
-	bool room = make_room(g);
+	uint32_t count = atomic_load(&o->count);
+	bool room = count < vf_outliers_max(g) && make_room(g);
 	if (room) {
 		o->slots[count] = slot;
 		vf_quant_units(g, vector, o->rows + count * g->numbers);

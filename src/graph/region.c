@@ -11,6 +11,9 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE   25                   /* Linux 6.1; an older kernel refuses, and does it by and by */
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23               /* Linux 5.14; where it is refused, memory comes when it is written to */
+#endif
 
 int vf_region_reserve(struct vf_region *region, size_t bytes, struct vf_err *err)
 {
@@ -48,6 +51,16 @@ int vf_region_use(struct vf_region *region, size_t bytes, struct vf_err *err)
 		want_huge_pages(region, bytes);
 	region->usable_bytes = bytes;
 	return 0;
+}
+
+void vf_region_populate(const struct vf_region *region, size_t from, size_t end)
+{
+	/* Not all at once: whoever maps or unmaps something meanwhile waits for a step. */
+	for (from &= ~(size_t)(STEP_BYTES - 1); from < end; from += HUGE_PAGE_BYTES) {
+		size_t step = end - from < HUGE_PAGE_BYTES ? end - from : HUGE_PAGE_BYTES;
+		if (madvise(region->base + from, step, MADV_POPULATE_WRITE))
+			return;
+	}
 }
 
 void vf_region_free(struct vf_region *region)

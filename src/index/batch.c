@@ -437,6 +437,7 @@ static int write_batch(struct vf_change *change, void *ctx, struct vf_err *err)
 		return rc;
 	if (batch->nputs && (rc = vf_memory_make_room(batch->index, change->txn, batch->nops, vector_of_op, batch, err)))
 		return rc;
+	vf_populate_start(&change->populate, batch->index, batch->nputs);
 	for (size_t i = 0; i < batch->nops && rc == 0; i++)
 		rc = apply_op(batch, change, &batch->ops[i], err);
 	return rc ? rc : vf_early_settle(&batch->early, change->txn, &change->counters, err);

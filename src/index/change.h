@@ -2,7 +2,7 @@
 /* change.h - changing records inside one write transaction, and letting memory follow once it is on disk.
  *
  * A change is one job of a group commit. Its `write` puts rows and gathers what the graph has to be told; when the transaction
- * is on disk, and only then, the graph is told, in the same order. An attempt may be repeated: whatever an attempt left is
+ * is on disk, and only then, the graph is told: what came, then what died. An attempt may be repeated: whatever an attempt left is
  * taken back at the start of the next. */
 #ifndef VECFS_INDEX_CHANGE_H
 #define VECFS_INDEX_CHANGE_H
@@ -17,6 +17,9 @@ struct vf_effect {
 	const float *vector;
 };
 
+/* A thread that has memory of the graph given while the rows are written. */
+struct vf_populate { pthread_t thread; bool started; atomic_bool over; struct vf_index *index; struct vf_graph *graph; uint32_t first, end; };
+
 struct vf_change {
 	struct vf_index *index;
 	struct vf_txn *txn;
@@ -29,6 +32,7 @@ struct vf_change {
 	size_t neffects, cap;
 	uint64_t last_record;                  /* the largest serial in the table of records; 0 not looked for yet */
 	uint64_t unused;                       /* serials of early vectors that no record got */
+	struct vf_populate populate;
 	bool moved;                            /* a record came, went, or has other bytes */
 	bool inflight, holds_config;           /* counted in the index's counters of that name */
 };
@@ -46,6 +50,16 @@ struct vf_change_kind {
 int vf_change_commit(struct vf_index *index, const struct vf_change_kind *kind, struct vf_err *err);
 /* Until this job is done the config is not what memory says: others wait for it. */
 void vf_change_holds_config(struct vf_change *change);
+
+/* ---- populate.c: in the committer's turn ---- */
+
+/* Of `n` records that are put: worth a thread when they are many. At the latest the end of the turn ends it. */
+void vf_populate_start(struct vf_populate *populate, struct vf_index *index, uint64_t n);
+void vf_populate_end(struct vf_populate *populate);
+
+/* ---- publish.c: what follows the transaction ---- */
+
+void vf_change_publish(struct vf_change *change);
 
 /* ---- change.c: the steps ---- */
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* commit.c - one change from its turn to its end: begun, written, published. */
+/* commit.c - one change from its turn to its end: begun, written, told to memory (publish.c). */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "early.h"
 #include "change.h"
 #include "vecfs/clock.h"
 
@@ -35,6 +34,7 @@ static int begin(struct vf_change *change, struct vf_txn *txn, bool needs_graph,
 	struct vf_index *index = change->index;
 	int rc;
 
+	vf_populate_end(&change->populate);
 	return_slots(change);
 	vf_postings_change_free(&change->postings);
 	if (needs_graph && (rc = vf_memory_load(index, txn, err)))
@@ -77,64 +77,6 @@ void vf_change_holds_config(struct vf_change *change)
 
 /* ---- in the committer's turn, after it ---- */
 
-/* Questions whose transaction still has the dead vector look for it here, since the graph will not show it. */
-static void note_death(struct vf_index *index, uint32_t slot)
-{
-	uint64_t deaths = atomic_load(&index->deaths), serial;
-
-	vf_graph_slot(index->graph, slot, &serial);
-	atomic_store(&index->dead[deaths % VF_DEATHS_KEPT], serial);
-	atomic_store(&index->deaths, deaths + 1);
-}
-
-static int tell_graph(struct vf_index *index, const struct vf_effect *effect, struct vf_early_reader *early, struct vf_err *err)
-{
-	const float *vector = effect->vector;
-	int rc = effect->add && !vector ? vf_early_read(early, index, effect->serial, vf_graph_quant(index->graph)->dim, &vector, err) : 0;
-
-	if (rc)
-		return rc;
-	if (effect->add)
-		return vf_graph_add(index->graph, effect->slot, effect->serial, vector, err);
-	note_death(index, effect->slot);
-	vf_graph_remove(index->graph, effect->slot);
-	return 0;
-}
-
-static uint64_t count_deaths(const struct vf_change *change)
-{
-	uint64_t deaths = change->unused;
-
-	for (size_t i = 0; i < change->neffects; i++)
-		deaths += !change->effects[i].add;
-	return deaths;
-}
-
-/* Memory follows disk. What cannot follow is dropped and read again from disk by whoever needs it next. */
-static void publish(struct vf_change *change)
-{
-	struct vf_index *index = change->index;
-	struct vf_err err = VF_ERR_INIT;
-	struct vf_early_reader early = { .txn = NULL };
-	uint64_t deaths = count_deaths(change);
-
-	for (size_t i = 0; i < change->neffects && !index->graph_broken; i++)
-		if (tell_graph(index, &change->effects[i], &early, &err)) {
-			vf_index_warn(index, "is loaded again: %s", err.text);
-			index->graph_broken = true;
-		}
-	vf_early_read_end(&early);
-	change->neffects = 0;
-	/* A broken graph is read again from disk. Deaths that were not noted make all notes void. */
-	if (index->graph_broken)
-		atomic_fetch_add(&index->deaths, VF_DEATHS_KEPT);
-	atomic_fetch_add(&index->deaths_told, deaths);
-	if (change->moved)
-		atomic_store(&index->part_mtime_ns[VF_PART_RECORDS], change->now_ns);
-	atomic_store(&index->unlisted_keys, change->counters.unlisted_keys);
-	atomic_fetch_add(&index->version, 1);
-}
-
 static void change_done(void *ctx, bool ok)
 {
 	struct writing *w = ctx;
@@ -144,8 +86,9 @@ static void change_done(void *ctx, bool ok)
 	if (change->holds_config)
 		index->config_pending--;
 	change->holds_config = false;
+	vf_populate_end(&change->populate);
 	if (ok)
-		publish(change);
+		vf_change_publish(change);
 	else
 		return_slots(change);
 	if (w->kind->done)

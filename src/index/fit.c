@@ -4,8 +4,8 @@
 
 #include "keeper.h"
 
-#define SAMPLE_VECTORS_MAX 10000u
-#define SAMPLE_BYTES_MAX   (16u << 20)
+#define SAMPLE_VECTORS_MAX 5000u
+#define SAMPLE_BYTES_MAX   (8u << 20)
 
 struct sample {
 	uint32_t dim;

@@ -2,7 +2,7 @@
 /* index_internal.h - what the files of src/index/ share: the index in memory, its rows on disk, and who may touch what.
  *
  * Files: index.c (open, close, names, version), settings.c (config), rows.c (rows <-> bytes); writing: batch.c (prepare), early.c, early_rows.c (the vectors of long streams), change.c
- * (the steps), commit.c (a change from its turn to its end), postings.c, posting_row.c, posting_reader.c (filter terms <-> roaring
+ * (the steps), commit.c, populate.c, publish.c (a change from its turn to its end), postings.c, posting_row.c, posting_reader.c (filter terms <-> roaring
  * containers), range_cache.c (long ranges of them kept), saved.c; reading: read.c (get, stat, list), export.c, and the answering of questions, whose files ask_internal.h
  * lists; the graph: memory.c (load, grow, swap), first.c (loaded behind a question), fit.c (the quantizer), checkpoint.c, rebuild.c, linkers.c (threads); looking after
  * it: stats.c, audit.c, compact.c.
