@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "vecfs/clock.h"
-#include "vecfs/signals.h"
+#include "vecfs/thread.h"
 
 #define LINGER_NS 30000
 

@@ -4,7 +4,7 @@
  * the vectors, exactly, and the graph is loaded behind it. Who asks next waits for the graph: two at work would be in each other's way. */
 #include "ask_internal.h"
 #include "keeper.h"
-#include "vecfs/signals.h"
+#include "vecfs/thread.h"
 
 /* More are not surely read faster than a graph is loaded. */
 #define VECTOR_BYTES_MAX ((uint64_t)1 << 30)
@@ -45,11 +45,7 @@ static void *load(void *ctx)
 
 void vf_first_load_behind(struct vf_index *index)
 {
-	sigset_t before;
-
-	vf_signals_block(&before);
-	index->keeper->has_loader = pthread_create(&index->keeper->loader, NULL, load, index) == 0;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	index->keeper->has_loader = vf_thread_start(&index->keeper->loader, load, index) == 0;
 }
 
 void vf_first_end(struct vf_index *index)

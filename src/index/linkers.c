@@ -13,7 +13,7 @@
 #include "index_internal.h"
 #include "vecfs/clock.h"
 #include "vecfs/log.h"
-#include "vecfs/signals.h"
+#include "vecfs/thread.h"
 
 #define LINKER_NICE    10
 #define THREADS_MAX    256u
@@ -124,28 +124,16 @@ bool vf_linkers_at_work(const struct vf_linkers *linkers)
 }
 
 /* The lock is held. Without a single one there is no linking until it is tried again, and answers all the same. */
-static void start_all(struct vf_linkers *linkers)
+static void start(struct vf_linkers *linkers)
 {
 	while (linkers->nthreads < linkers->wanted) {
-		int code = pthread_create(&linkers->threads[linkers->nthreads], NULL, run, linkers);
+		int code = vf_thread_start(&linkers->threads[linkers->nthreads], run, linkers);
 		if (code) {
 			vf_log(LOG_WARNING, "cannot start linker thread %u of %u: %s", linkers->nthreads + 1, linkers->wanted, strerror(code));
 			return;
 		}
 		linkers->nthreads++;
 	}
-}
-
-/* Signals are for the thread that waits for them. */
-static void start(struct vf_linkers *linkers)
-{
-	sigset_t before;
-
-	if (linkers->nthreads == linkers->wanted)
-		return;
-	vf_signals_block(&before);
-	start_all(linkers);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void vf_linkers_wake(struct vf_linkers *linkers, struct vf_index *index)

@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "change.h"
-#include "vecfs/signals.h"
+#include "vecfs/thread.h"
 
 #define PUTS_WORTH_A_THREAD 8192u
 #define PAUSE_NS            500000
@@ -42,7 +42,6 @@ void vf_populate_start(struct vf_populate *populate, struct vf_index *index, uin
 {
 	uint32_t first = vf_graph_slots(index->graph);
 	struct vf_err ignored = VF_ERR_INIT;
-	sigset_t before;
 
 	/* Who takes the slots tells when there is no room. */
 	if (n < PUTS_WORTH_A_THREAD || n > VF_SLOTS_MAX - first || vf_graph_room(index->graph, first + (uint32_t)n, &ignored))
@@ -52,9 +51,7 @@ void vf_populate_start(struct vf_populate *populate, struct vf_index *index, uin
 	populate->first = first;
 	populate->end = first + (uint32_t)n;
 	atomic_store(&populate->over, false);
-	vf_signals_block(&before);
-	populate->started = pthread_create(&populate->thread, NULL, run, populate) == 0;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	populate->started = vf_thread_start(&populate->thread, run, populate) == 0;
 }
 
 void vf_populate_end(struct vf_populate *populate)

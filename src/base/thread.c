@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "vecfs/signals.h"
-
-#include <stddef.h>
+#include "vecfs/thread.h"
 
 void vf_signals_block(sigset_t *before)
 {
@@ -12,4 +10,14 @@ void vf_signals_block(sigset_t *before)
 	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
 		sigdelset(&outside, own[i]);
 	pthread_sigmask(SIG_SETMASK, &outside, before);
+}
+
+int vf_thread_start(pthread_t *thread, void *(*run)(void *ctx), void *ctx)
+{
+	sigset_t before;
+
+	vf_signals_block(&before);
+	int code = pthread_create(thread, NULL, run, ctx);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return code;
 }
