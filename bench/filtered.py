@@ -25,6 +25,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import sets
+from run import Store
 
 SHARES = [0.0003, 0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9]
 QUERIES = 50
@@ -125,10 +126,8 @@ class Mount:
 
     def __init__(self, vecfs, work, dim, metric, *settings):
         self.work = tempfile.mkdtemp(dir=work)
-        self.point = os.path.join(self.work, "mnt")
-        self.index = os.path.join(self.point, "bench", "bench")
-        os.mkdir(self.point)
-        subprocess.run([vecfs, os.path.join(self.work, "store"), self.point], check=True)
+        self.store = Store(vecfs, self.work)
+        self.index = self.store.index_path("bench", "bench")
         os.makedirs(self.index)
         with open(os.path.join(self.index, "config"), "w", encoding="utf-8") as file:
             file.write("dimension = %d\nmetric = %s\n" % (dim, metric) + "".join(s + "\n" for s in settings))
@@ -169,7 +168,7 @@ class Mount:
         return times, answers
 
     def end(self):
-        subprocess.run(["fusermount3", "-u", self.point], check=True)
+        self.store.end()
         shutil.rmtree(self.work)
 
 
