@@ -61,8 +61,8 @@ const struct vf_quant *vf_graph_quant(const struct vf_graph *graph);
 int vf_graph_slot_take(struct vf_graph *graph, uint32_t *slot, struct vf_err *err);
 /* Where the slots end that were ever taken. */
 uint32_t vf_graph_slots(const struct vf_graph *graph);
-/* Room for slots below `end`: address space that may be used, and no memory yet. */
-int vf_graph_room(struct vf_graph *graph, uint32_t end, struct vf_err *err);
+/* Room for the slot and all below it: address space that may be used, and no memory yet. */
+int vf_graph_make_room(struct vf_graph *graph, uint32_t slot, struct vf_err *err);
 /* Has the memory of the slots [first, end), for which there is room, given now: the kernel's clearing of it takes as long as what will be written
  * there. Beside everybody. */
 void vf_graph_populate(struct vf_graph *graph, uint32_t first, uint32_t end);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "vecfs/spread.h"
+#include "vecfs/thread.h"
 
 /* A thread costs some 20 us to start, a question some 30: fewer than these are not worth one. */
 #define TASKS_WORTH_THREADS 8u
@@ -77,7 +78,7 @@ int vf_spread(unsigned width, size_t tasks, int (*task)(void *ctx, size_t i, uns
 		workers[i] = (struct worker){ .spread = &spread, .number = i };
 	/* A thread that cannot be had is no failure: the others take its share. */
 	for (unsigned i = 1; i < width; i++)
-		workers[i].started = pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0;
+		workers[i].started = vf_thread_start(&workers[i].thread, work, &workers[i]) == 0;
 	work(&workers[0]);
 	int rc = 0;
 	for (unsigned i = 0; i < width; i++) {

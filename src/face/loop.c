@@ -72,7 +72,7 @@ static int add_thread(struct vf_loop *loop)
 	int code = 0;
 
 	pthread_mutex_lock(&loop->lock);
-	if (loop->nthreads < loop->max && (code = pthread_create(&loop->threads[loop->nthreads], NULL, work, loop)) == 0) {
+	if (loop->nthreads < loop->max && (code = vf_thread_start(&loop->threads[loop->nthreads], work, loop)) == 0) {
 		loop->nthreads++;
 		atomic_fetch_add(&loop->waiting, 1);
 	}

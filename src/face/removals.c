@@ -14,6 +14,7 @@
 
 #include "vecfs/clock.h"
 #include "vecfs/log.h"
+#include "vecfs/thread.h"
 
 #define ROW_MIN 64u                /* removals of a row that are carried out at once */
 #define ROW_GAP_NS 100000000       /* between two of a row */
@@ -209,7 +210,7 @@ static int begin(struct vf_call *call, struct vf_site *site)
 	struct vf_removals *r = call->face->removals;
 
 	if (!r->started)
-		r->started = pthread_create(&r->thread, NULL, run, call->face) == 0;
+		r->started = vf_thread_start(&r->thread, run, call->face) == 0;
 	if (!r->started)
 		return 1;
 	int rc = vf_site_hold(call, site, &r->index);

@@ -129,11 +129,6 @@ uint32_t vf_graph_slots(const struct vf_graph *g)
 	return atomic_load(&g->slots);
 }
 
-int vf_graph_room(struct vf_graph *g, uint32_t end, struct vf_err *err)
-{
-	return end ? vf_graph_make_room(g, end - 1, err) : 0;
-}
-
 void vf_graph_populate(struct vf_graph *g, uint32_t first, uint32_t end)
 {
 	struct column column[12];

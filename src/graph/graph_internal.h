@@ -174,7 +174,6 @@ void vf_region_free(struct vf_region *region);
 
 /* ---- graph.c ---- */
 int vf_graph_reserve(struct vf_graph *g, struct vf_err *err);
-int vf_graph_make_room(struct vf_graph *g, uint32_t slot, struct vf_err *err);
 
 /* ---- quant.c ---- */
 /* What rounding moves a number by, in steps, squared, on average. */

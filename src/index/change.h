@@ -53,7 +53,7 @@ void vf_change_holds_config(struct vf_change *change);
 
 /* ---- populate.c: in the committer's turn ---- */
 
-/* Of `n` records that are put: worth a thread when they are many. At the latest the end of the turn ends it. */
+/* Of `n` records that are put: worth a thread when they are many. At the latest the end of the turn ends it. With none there need be no graph. */
 void vf_populate_start(struct vf_populate *populate, struct vf_index *index, uint64_t n);
 void vf_populate_end(struct vf_populate *populate);
 

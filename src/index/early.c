@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "vecfs/thread.h"
+
 size_t vf_early_part_bytes = (size_t)8 << 20;
 
 /* The thread that writes parts. All but `thread` and `started` under the lock. */
@@ -155,7 +157,7 @@ static int hand_over(struct vf_early *early, struct vf_err *err)
 		return rc;
 	struct vf_early_writer *w = early->writer;
 	if (!w->started)
-		w->started = pthread_create(&w->thread, NULL, run, w) == 0;
+		w->started = vf_thread_start(&w->thread, run, w) == 0;
 	if (!w->started) {
 		rc = commit_part(early, &early->rows, err);
 		vf_buf_clear(&early->rows);

@@ -27,8 +27,8 @@ static void *run(void *ctx)
 	/* The lock is never kept: this turn's thread may be told to put another graph in place. */
 	while (!atomic_load(&populate->over)) {
 		pthread_rwlock_rdlock(&index->graph_lock);
-		if (index->graph == populate->graph && wanted(populate) > done) {
-			uint32_t end = wanted(populate);
+		uint32_t end = index->graph == populate->graph ? wanted(populate) : done;
+		if (end > done) {
 			vf_graph_populate(populate->graph, done, end);
 			done = end;
 		}
@@ -40,11 +40,13 @@ static void *run(void *ctx)
 
 void vf_populate_start(struct vf_populate *populate, struct vf_index *index, uint64_t n)
 {
-	uint32_t first = vf_graph_slots(index->graph);
 	struct vf_err ignored = VF_ERR_INIT;
 
+	if (n < PUTS_WORTH_A_THREAD || n > VF_SLOTS_MAX)
+		return;
+	uint32_t first = vf_graph_slots(index->graph);
 	/* Who takes the slots tells when there is no room. */
-	if (n < PUTS_WORTH_A_THREAD || n > VF_SLOTS_MAX - first || vf_graph_room(index->graph, first + (uint32_t)n, &ignored))
+	if (n > VF_SLOTS_MAX - first || vf_graph_make_room(index->graph, first + (uint32_t)n - 1, &ignored))
 		return;
 	populate->index = index;
 	populate->graph = index->graph;

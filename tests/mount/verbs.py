@@ -157,6 +157,28 @@ m.talk("update", '{"key": "k4", "set": {"n": 44}}')
 equal("an update leaves the vector as it was", json.loads(m.read("vectors", "k4.json"))["data"], json.loads(old)["data"])
 equal("and the file the same file", os.stat(m.at("vectors", "k4.msgpack")).st_ino, inode)
 
+# ---- an index that has no config yet: there is no graph to tell ----
+
+bare = os.path.join(m.path, "b", "bare")
+os.mkdir(bare)
+
+
+def ask_bare(verb, request):
+    fd = os.open(os.path.join(bare, verb), os.O_RDWR)
+    try:
+        os.write(fd, request.encode())
+        return json.loads(read_all(fd))
+    finally:
+        os.close(fd)
+
+
+equal("without a config a key that is not there is deleted", ask_bare("delete", '{"keys": ["a"]}'), {"deleted": 0, "unknown": 1})
+equal("nothing is deleted by a filter", ask_bare("delete", '{"filter": {"a": 1}}')["deleted"], 0)
+equal("nothing is updated", ask_bare("update", '{"key": "a", "set": {"b": 1}}'), {"updated": 0, "unknown": 1})
+fails("a record is refused", errno.EINVAL, ask_bare, "insert", '{"key": "a", "data": [1, 2, 3]}')
+fails("a question too", errno.EINVAL, ask_bare, "query", '{"queryVector": [1, 2, 3], "topK": 1}')
+os.rmdir(bare)
+
 # ---- other programs, in JSON ----
 
 C = r"""
