@@ -63,8 +63,8 @@ int vf_graph_slot_take(struct vf_graph *graph, uint32_t *slot, struct vf_err *er
 uint32_t vf_graph_slots(const struct vf_graph *graph);
 /* Room for the slot and all below it: address space that may be used, and no memory yet. */
 int vf_graph_make_room(struct vf_graph *graph, uint32_t slot, struct vf_err *err);
-/* Has the memory of the slots [first, end), for which there is room, given now: the kernel's clearing of it takes as long as what will be written
- * there. Beside everybody. */
+/* Has the memory of the slots [first, end), for which there is room, given now, not at each first touch: the kernel's clearing of it takes
+ * longer than what will be written there. Beside everybody. */
 void vf_graph_populate(struct vf_graph *graph, uint32_t first, uint32_t end);
 /* Gives back a taken slot that was not added (the transaction failed). */
 void vf_graph_slot_return(struct vf_graph *graph, uint32_t slot);

@@ -107,12 +107,12 @@ int vf_graph_reserve(struct vf_graph *g, struct vf_err *err)
 int vf_graph_make_room(struct vf_graph *g, uint32_t slot, struct vf_err *err)
 {
 	struct column column[12];
-	size_t n = columns(g, column);
 
 	if (slot < g->slots_usable)
 		return 0;
 	if (slot >= g->slots_room)
 		return vf_fail(err, ENOSPC, "the graph is full: memory is reserved for %u vectors", g->slots_room);
+	size_t n = columns(g, column);
 	uint64_t slots = (uint64_t)slot + slot / 4 + STEP_SLOTS;
 	slots = slots > g->slots_room ? g->slots_room : slots & ~(uint64_t)(STEP_SLOTS - 1);
 	for (size_t i = 0; i < n; i++) {
