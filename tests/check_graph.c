@@ -1160,6 +1160,187 @@ START_TEST(a_quantizer_comes_back_from_its_bytes_and_refuses_others)
 }
 END_TEST
 
+/* ---- sketches ---- */
+
+/* Vectors that lie in a space of `inner` dimensions, but for a little; `kind` says in which. */
+static void fill_inner(float *out, size_t n, uint32_t dim, uint32_t inner, uint64_t kind)
+{
+	float *mix = malloc((size_t)inner * dim * sizeof *mix), at[64];
+
+	for (size_t i = 0; i < (size_t)inner * dim; i++)
+		mix[i] = (float)(next_random(&kind) >> 40) * 0x1p-24f - 0.5f;
+	for (size_t r = 0; r < n; r++) {
+		for (uint32_t k = 0; k < inner; k++)
+			at[k] = normal() + (float)(r % 3);
+		for (uint32_t i = 0; i < dim; i++) {
+			out[r * dim + i] = 0.01f * normal();
+			for (uint32_t k = 0; k < inner; k++)
+				out[r * dim + i] += at[k] * mix[k * dim + i];
+		}
+	}
+	free(mix);
+}
+
+#define WIDE 192u
+#define MANY 4600u
+#define KIND 0x9e3779b97f4a7c15u
+
+static struct world world_of_few_directions(enum vf_metric metric, size_t n)
+{
+	struct world w = world_new(metric, WIDE, n, VF_CODE_U8);
+
+	w.efc = 50;
+	fill_inner(w.vectors, n, WIDE, 12, KIND);
+	fill_inner(w.queries, w.nqueries, WIDE, 12, KIND);
+	vf_graph_free(&w.graph);
+	world_graph(&w, VF_CODE_U8);
+	return w;
+}
+
+static uint32_t sketch_dims_of(const struct world *w)
+{
+	struct vf_graph_counts counts;
+
+	vf_graph_counts(w->graph, &counts);
+	return counts.sketch_dims;
+}
+
+static unsigned sketch_all(struct world *w)
+{
+	unsigned times = 0;
+
+	while (vf_graph_sketch(w->graph))
+		times++;
+	return times;
+}
+
+/* A walk over sketches says the distances of codes. */
+static void expect_distances_of_codes(const struct world *w)
+{
+	for (size_t q = 0; q < w->nqueries; q++) {
+		struct vf_search search = { w->queries + q * WIDE, K, 200, NULL };
+		struct vf_hit walked[K], scanned[K];
+		uint32_t nwalked, nscanned;
+		ck_assert_int_eq(vf_graph_search(w->graph, &search, walked, &nwalked, NULL, &err), 0);
+		ck_assert_int_eq(vf_graph_scan(w->graph, &search, scanned, &nscanned, NULL, &err), 0);
+		ck_assert_uint_eq(nwalked, K);
+		ck_assert_uint_eq(nscanned, K);
+		for (uint32_t i = 0; i < K; i++)
+			for (uint32_t k = 0; k < K; k++)
+				if (walked[i].slot == scanned[k].slot)
+					ck_assert(walked[i].distance == scanned[k].distance);
+	}
+}
+
+START_TEST(walks_over_sketches_find_what_brute_force_finds)
+{
+	for (size_t i = 0; i < scaled(3, 1); i++) {
+		struct world w = world_of_few_directions(metrics[i], MANY);
+		add(&w, 0, w.n / 2);
+		link_all(&w);
+		/* Too few. */
+		ck_assert_uint_eq(sketch_all(&w), 0);
+		add(&w, w.n / 2, w.n);
+		ck_assert_uint_gt(sketch_all(&w), 1);
+		ck_assert_uint_eq(sketch_dims_of(&w), 64);
+		audit(&w);
+		link_all(&w);
+		audit(&w);
+		expect_recall("walked over sketches", recall(&w, 64, NULL), metrics[i] == VF_DOT ? 0.8 : 0.98);
+		expect_distances_of_codes(&w);
+		uint64_t words[MANY / 64 + 1];
+		struct vf_slot_set third = set_of_share(&w, words, 0.4);
+		if (metrics[i] != VF_DOT)
+			expect_recall("walked over sketches with a filter", recall(&w, 100, &third), 0.98);
+		world_free(&w);
+	}
+}
+END_TEST
+
+START_TEST(vectors_that_spread_everywhere_have_no_sketches)
+{
+	struct world w = world_new(VF_EUCLIDEAN, WIDE, MANY, VF_CODE_U8);
+
+	for (size_t i = 0; i < w.n * WIDE; i++)
+		w.vectors[i] = normal();
+	add(&w, 0, w.n);
+	ck_assert_uint_eq(sketch_all(&w), 1);
+	ck_assert_uint_eq(sketch_dims_of(&w), 0);
+	/* It is not tried again at once. */
+	ck_assert_uint_eq(sketch_all(&w), 0);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(sketches_are_made_anew_when_what_comes_lies_elsewhere)
+{
+	struct world w = world_of_few_directions(VF_EUCLIDEAN, MANY * 2);
+
+	fill_inner(w.vectors + (size_t)MANY * WIDE, MANY, WIDE, 12, KIND + 2);
+	add(&w, 0, MANY);
+	sketch_all(&w);
+	link_all(&w);
+	ck_assert_uint_eq(sketch_all(&w), 0);
+	add(&w, MANY, 2 * MANY);
+	/* Until it is known that they do. */
+	ck_assert_uint_eq(sketch_all(&w), 0);
+	link_all(&w);
+	ck_assert_uint_gt(sketch_all(&w), 0);
+	ck_assert_uint_eq(sketch_dims_of(&w), 64);
+	audit(&w);
+	expect_recall("those from before", recall(&w, 64, NULL), 0.97);
+	fill_inner(w.queries, w.nqueries, WIDE, 12, KIND + 2);
+	expect_recall("those from elsewhere", recall(&w, 64, NULL), 0.97);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(who_comes_into_a_used_slot_has_a_sketch_of_its_own)
+{
+	struct world w = world_of_few_directions(VF_COSINE, MANY);
+
+	add(&w, 0, w.n);
+	sketch_all(&w);
+	link_all(&w);
+	for (uint32_t slot = 0; slot < w.n; slot += 2)
+		remove_slot(&w, slot);
+	ck_ok(vf_graph_sweep(w.graph, &err));
+	audit(&w);
+	for (uint32_t slot; vf_graph_slot_take(w.graph, &slot, &err) == 0;) {
+		if (slot >= w.n) {
+			vf_graph_slot_return(w.graph, slot);
+			break;
+		}
+		memcpy(w.vectors + (size_t)slot * WIDE, w.vectors + (size_t)(slot + 1) * WIDE, WIDE * sizeof(float));
+		w.vectors[(size_t)slot * WIDE] += 0.1f;
+		ck_ok(vf_graph_add(w.graph, slot, 1000 + slot, w.vectors + (size_t)slot * WIDE, &err));
+		w.live[slot] = true;
+	}
+	link_all(&w);
+	audit(&w);
+	expect_recall("in used slots", recall(&w, 64, NULL), 0.97);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(copies_are_found_by_way_of_sketches)
+{
+	struct world w = world_of_few_directions(VF_EUCLIDEAN, MANY);
+	float *of = malloc(100 * WIDE * sizeof *of);
+
+	memcpy(of, w.vectors, 100 * WIDE * sizeof *of);
+	for (size_t i = 0; i < w.n; i++)
+		memcpy(w.vectors + i * WIDE, of + i % 100 * WIDE, WIDE * sizeof *of);
+	free(of);
+	add(&w, 0, w.n);
+	sketch_all(&w);
+	link_all(&w);
+	audit(&w);
+	expect_recall("copies", recall(&w, 64, NULL), 0.99);
+	world_free(&w);
+}
+END_TEST
+
 /* ---- threads ---- */
 
 #define STRESS_SLOTS 3000u
@@ -1192,7 +1373,7 @@ static void *stress_search(void *ctx)
 				ck_assert_uint_ne(hits[i].slot, hits[k].slot);
 		struct vf_graph_counts counts;
 		vf_graph_counts(s->w.graph, &counts);
-		ck_assert_uint_le(counts.slots, STRESS_SLOTS + 1);
+		ck_assert_uint_le(counts.slots, s->w.n + 1);
 		if (q % 16 == 0)
 			ck_assert_int_eq(vf_graph_scan(s->w.graph, &search, hits, &nhits, NULL, &e), 0);
 	}
@@ -1215,6 +1396,17 @@ static void *stress_sweep(void *ctx)
 	}
 	vf_buf_free(&codes);
 	vf_buf_free(&links);
+	return NULL;
+}
+
+/* A table, and another for the vectors that lie elsewhere. */
+static void *stress_sketch(void *ctx)
+{
+	struct stress *s = ctx;
+
+	while (!atomic_load(&s->stop))
+		if (!vf_graph_sketch(s->w.graph))
+			sched_yield();
 	return NULL;
 }
 
@@ -1244,27 +1436,43 @@ static void stress_commit(struct stress *s, int rounds)
 	}
 }
 
+static void run_stress(struct stress *s, int rounds)
+{
+	void *(*const work[])(void *) = { stress_link, stress_link, stress_search, stress_search, stress_sweep, stress_sketch };
+	pthread_t threads[6];
+
+	s->w.efc = 40;
+	vf_graph_set_ef_construction(s->w.graph, 40);
+	add(&s->w, 0, 1000);
+	for (size_t i = 0; i < 6; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, work[i], s), 0);
+	add(&s->w, 1000, s->w.n);
+	stress_commit(s, rounds);
+	atomic_store(&s->stop, true);
+	for (size_t i = 0; i < 6; i++)
+		pthread_join(threads[i], NULL);
+	link_all(&s->w);
+	audit(&s->w);
+	ck_ok(vf_graph_sweep(s->w.graph, &err));
+	audit(&s->w);
+}
+
 START_TEST(linkers_searches_removals_and_sweeps_run_side_by_side)
 {
 	struct stress s = { .w = world_new(VF_EUCLIDEAN, 16, STRESS_SLOTS, VF_CODE_U8) };
-	void *(*const work[])(void *) = { stress_link, stress_link, stress_search, stress_search, stress_sweep };
-	pthread_t threads[5];
 
-	s.w.efc = 40;
-	vf_graph_set_ef_construction(s.w.graph, 40);
-	add(&s.w, 0, 1000);
-	for (size_t i = 0; i < 5; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, work[i], &s), 0);
-	add(&s.w, 1000, s.w.n);
-	stress_commit(&s, 8);
-	atomic_store(&s.stop, true);
-	for (size_t i = 0; i < 5; i++)
-		pthread_join(threads[i], NULL);
-	link_all(&s.w);
-	audit(&s.w);
-	ck_ok(vf_graph_sweep(s.w.graph, &err));
-	audit(&s.w);
+	run_stress(&s, 8);
 	expect_recall("after the stress", recall(&s.w, 100, NULL), 0.95);
+	world_free(&s.w);
+}
+END_TEST
+
+START_TEST(sketches_are_made_beside_all_of_them)
+{
+	struct stress s = { .w = world_of_few_directions(VF_EUCLIDEAN, MANY + 2000) };
+
+	run_stress(&s, 2);
+	expect_recall("after the stress", recall(&s.w, 200, NULL), 0.9);
 	world_free(&s.w);
 }
 END_TEST
@@ -1285,4 +1493,6 @@ CHECK_MAIN("graph",
 	a_graph_loaded_from_its_chunks_answers_the_same, copies_come_back_from_their_chunks,
 	old_chunks_and_missing_ones_are_harmless, damaged_chunks_neither_crash_nor_lose_a_vector,
 	a_quantizer_comes_back_from_its_bytes_and_refuses_others,
-	linkers_searches_removals_and_sweeps_run_side_by_side)
+	walks_over_sketches_find_what_brute_force_finds, vectors_that_spread_everywhere_have_no_sketches,
+	sketches_are_made_anew_when_what_comes_lies_elsewhere, who_comes_into_a_used_slot_has_a_sketch_of_its_own, copies_are_found_by_way_of_sketches,
+	linkers_searches_removals_and_sweeps_run_side_by_side, sketches_are_made_beside_all_of_them)

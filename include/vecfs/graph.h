@@ -79,6 +79,9 @@ void vf_graph_remove(struct vf_graph *graph, uint32_t slot);
  * how many were taken, 0 when none waits, negative on ENOMEM. A vector equal to a linked one becomes its twin, which costs a search only. */
 #define VF_LINKS_MAX 64u
 int vf_graph_link(struct vf_graph *graph, uint32_t most, struct vf_err *err);
+/* Some work at what walks go over where the vectors allow it: sketches, rows of few bytes that are enough to tell near from far. False when there is
+ * nothing to do. Beside everybody; without it walks go over the codes. Distances of hits are those of the codes either way. */
+bool vf_graph_sketch(struct vf_graph *graph);
 /* One sweep: takes away every link to the slots that are dead now, repairs the neighbourhoods, and makes the slots
  * FREE once no search can still be at them. Runs beside searches and linking; one sweep at a time. */
 int vf_graph_sweep(struct vf_graph *graph, struct vf_err *err);
@@ -138,6 +141,7 @@ struct vf_graph_counts {
 	uint32_t outliers, outliers_max;   /* of the linked, those beyond the range of codes; when they are as many as may be, fit anew */
 	uint32_t slots;            /* used so far: every slot in use is below it */
 	uint32_t top_level;
+	uint32_t sketch_dims;      /* bytes a vector of the sketches that walks go over; 0: they go over the codes */
 	uint64_t bytes;            /* committed memory */
 };
 void vf_graph_counts(const struct vf_graph *graph, struct vf_graph_counts *out);

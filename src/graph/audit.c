@@ -164,6 +164,8 @@ static void audit_slot(struct audit *a, uint32_t slot, struct vf_graph_counts *s
 		seen->dead++;
 		break;
 	}
+	if ((is & VF_IS_STATE) != VF_SLOT_FREE && !vf_sketch_is_right(g, slot))
+		find(a, "its sketch is that of another code", slot, 0, atomic_load(&g->serial[slot]));
 	if (is & VF_IS_HEAD)
 		audit_twins(a, slot);
 	for (uint32_t level = 0; is & VF_IS_NODE && level <= g->level[slot]; level++)

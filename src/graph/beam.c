@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The walk: from a node to the nearest ones, always expanding the nearest not yet expanded (HNSW paper, algorithm 2).
  *
- * What makes it fast, in the order of gain: the new nodes of a step are gathered first and their codes prefetched, then
+ * What makes it fast, in the order of gain: the new nodes of a step are gathered first and their rows prefetched, then
  * measured four at a time; the pool is a sorted array, distances apart from nodes, not a heap; seen nodes are bits; two candidates are
  * expanded a step, so that more misses are under way at once. */
 #include <math.h>
@@ -53,9 +53,9 @@ static inline void prefetch_list(const struct vf_graph *g, uint32_t node, uint32
 	vf_prefetch_row(vf_list(g, node & VF_LINK_SLOT, level), vf_list_room(g, level) * sizeof(vf_link));
 }
 
-static inline void prefetch_code(const struct vf_graph *g, uint32_t slot)
+static inline void prefetch_row(const struct vf_walker *w, uint32_t slot)
 {
-	vf_prefetch_row(vf_slot_code(g, slot), g->code_stride);
+	vf_prefetch_row(vf_row(&w->rows, slot), w->rows.stride);
 }
 
 /* Any of a chain of equal vectors. */
@@ -102,7 +102,7 @@ static inline uint32_t gather(struct vf_graph *g, struct vf_walker *w, uint32_t 
 	}
 	w->ntouched = ntouched;
 	for (uint32_t i = before; i < nfresh; i++)
-		prefetch_code(g, w->fresh[i]);
+		prefetch_row(w, w->fresh[i]);
 	return nfresh;
 }
 
@@ -121,7 +121,7 @@ static uint32_t gather_matches(struct vf_graph *g, struct vf_walker *w, struct v
 			continue;
 		if (accepts(g, beam, link)) {
 			w->fresh[nfresh++] = link;
-			prefetch_code(g, link);
+			prefetch_row(w, link);
 		} else {
 			through[nthrough++] = link;
 			prefetch_list(g, link, 0);
@@ -136,7 +136,7 @@ static uint32_t gather_matches(struct vf_graph *g, struct vf_walker *w, struct v
 			link &= VF_LINK_SLOT;
 			if (accepts(g, beam, link) && vf_walker_see(w, link)) {
 				w->fresh[nfresh++] = link;
-				prefetch_code(g, link);
+				prefetch_row(w, link);
 			}
 		}
 	}
@@ -180,9 +180,9 @@ static inline uint32_t expand(struct vf_graph *g, struct vf_walker *w, struct vf
 	return nfresh;
 }
 
-static void measure(struct vf_graph *g, struct vf_walker *w, uint32_t nfresh)
+static void measure(struct vf_walker *w, uint32_t nfresh)
 {
-	w->gather(w->aim, g->codes, g->code_stride, w->fresh, nfresh, g->numbers, w->fresh_distance);
+	w->goal_gather(w->goal, w->rows.base, w->rows.stride, w->fresh, nfresh, w->rows.numbers, w->fresh_distance);
 	w->stats.distances += nfresh;
 }
 
@@ -244,7 +244,7 @@ void vf_beam_walk(struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam,
 		/* Likely the next ones. */
 		for (uint32_t i = p.cursor; i < p.count && i < p.cursor + 2; i++)
 			prefetch_list(g, p.node[i], beam->level);
-		measure(g, w, nfresh);
+		measure(w, nfresh);
 		nfresh = keep_nearer(w, nfresh, p.limit);
 		for (uint32_t i = 0; i < nfresh; i++)
 			offer(g, beam, &p, w->fresh_distance[i], w->fresh[i]);
@@ -266,7 +266,7 @@ void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_be
 	vf_walker_forget(w);
 	vf_walker_see(w, node);
 	w->fresh[0] = node;
-	measure(g, w, 1);
+	measure(w, 1);
 	*distance = w->fresh_distance[0];
 	for (uint32_t level = (uint32_t)(entry >> 32); level > beam->level; level--)
 		for (bool nearer = true; nearer;) {
@@ -276,9 +276,9 @@ void vf_beam_descend(struct vf_graph *g, struct vf_walker *w, const struct vf_be
 			for (uint32_t i = 0, link; i < g->degree && (link = vf_list_at(list, i)) != VF_SLOT_NONE; i++)
 				if (vf_walker_see(w, link & VF_LINK_SLOT)) {
 					w->fresh[n++] = link & VF_LINK_SLOT;
-					prefetch_code(g, link & VF_LINK_SLOT);
+					prefetch_row(w, link & VF_LINK_SLOT);
 				}
-			measure(g, w, n);
+			measure(w, n);
 			for (uint32_t i = 0; i < n; i++)
 				if (w->fresh_distance[i] < *distance) {
 					*distance = w->fresh_distance[i];

@@ -115,13 +115,14 @@ int vf_graph_make_room(struct vf_graph *g, uint32_t slot, struct vf_err *err)
 	size_t n = columns(g, column);
 	uint64_t slots = (uint64_t)slot + slot / 4 + STEP_SLOTS;
 	slots = slots > g->slots_room ? g->slots_room : slots & ~(uint64_t)(STEP_SLOTS - 1);
-	for (size_t i = 0; i < n; i++) {
-		int rc = vf_region_use(column[i].region, slots * column[i].bits / 8 + 1, err);
-		if (rc)
-			return rc;
-	}
-	g->slots_usable = (uint32_t)slots;
-	return 0;
+	int rc = 0;
+	for (size_t i = 0; i < n && !rc; i++)
+		rc = vf_region_use(column[i].region, slots * column[i].bits / 8 + 1, err);
+	pthread_rwlock_rdlock(&g->sketching.lock);
+	if (!rc && (rc = vf_sketch_make_room(g, (uint32_t)slots, err)) == 0)
+		g->slots_usable = (uint32_t)slots;
+	pthread_rwlock_unlock(&g->sketching.lock);
+	return rc;
 }
 
 uint32_t vf_graph_slots(const struct vf_graph *g)
@@ -179,6 +180,7 @@ static void set_up(struct vf_graph *g, const struct vf_graph_params *params)
 	vf_equal_init(&g->equal);
 	vf_outliers_init(&g->outliers);
 	vf_order_init(&g->order);
+	vf_sketching_init(&g->sketching);
 	pthread_mutex_init(&g->entry_lock, NULL);
 	pthread_mutex_init(&g->sweep_lock, NULL);
 	pthread_mutex_init(&g->small_lock, NULL);
@@ -234,6 +236,7 @@ void vf_graph_free(struct vf_graph **graph)
 	vf_equal_free(&g->equal);
 	vf_outliers_free(&g->outliers);
 	vf_order_free(&g->order);
+	vf_sketching_free(&g->sketching);
 	pthread_mutex_destroy(&g->entry_lock);
 	pthread_mutex_destroy(&g->sweep_lock);
 	pthread_mutex_destroy(&g->small_lock);
@@ -265,9 +268,9 @@ void vf_graph_counts(const struct vf_graph *graph, struct vf_graph_counts *out)
 	*out = (struct vf_graph_counts){
 		.pending = atomic_load(&g->npending), .linked = atomic_load(&g->nlinked), .dead = atomic_load(&g->ndead),
 		.free = atomic_load(&g->nfree), .outliers = atomic_load(&g->outliers.count), .outliers_max = vf_outliers_max(g), .slots = atomic_load(&g->slots),
-		.top_level = entry == VF_ENTRY_NONE ? 0 : (uint32_t)(entry >> 32),
+		.top_level = entry == VF_ENTRY_NONE ? 0 : (uint32_t)(entry >> 32), .sketch_dims = atomic_load(&g->sketching.dims),
 	};
-	out->bytes = atomic_load(&g->equal.bytes) + atomic_load(&g->walker_bytes) + vf_outliers_bytes(g) + (uint64_t)out->slots * slot_bytes(g);
+	out->bytes = atomic_load(&g->equal.bytes) + atomic_load(&g->walker_bytes) + vf_outliers_bytes(g) + vf_sketch_bytes(g) + (uint64_t)out->slots * slot_bytes(g);
 	pthread_mutex_lock(&g->small_lock);
 	out->bytes += (uint64_t)g->upper_used * g->degree * sizeof(vf_link);
 	pthread_mutex_unlock(&g->small_lock);

@@ -2,7 +2,7 @@
 /* graph_internal.h - what the files of src/graph/ share: the arrays, the links, the walkers.
  *
  * Files: graph.c (new, free, counts), region.c (memory that never moves), quant.c (float32 -> codes), outliers.c (what codes cannot
- * tell), slots.c (take, add, remove, the pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), best.c (the nearest of many), bound.c (what codes prove), search.c, scan.c, select.c
+ * tell), basis.c and sketch.c (rows of few bytes to walk over), slots.c (take, add, remove, the pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), best.c (the nearest of many), bound.c (what codes prove), search.c, scan.c, select.c
  * (which neighbours), list.c (lists of links), equal.c (copies), link.c (insertion), order.c (who is linked after whom), tree.c (nobody is unreachable), sweep.c, dump.c, load.c, audit.c.
  *
  * Reachability. Pruning a list may take away the last link to a node. So a part of the links on level 0 are the edges of one
@@ -49,6 +49,26 @@ typedef _Atomic uint32_t vf_link;
 
 struct vf_candidate { float distance; uint32_t link; };
 
+/* Directions that the codes spread along, as bytes: a code's product with a row, times its factor, is a number of its sketch. One more row is the
+ * middle. */
+struct vf_basis {
+	uint32_t dims;                 /* bytes of a sketch; a multiple of VF_SKETCH_STEP */
+	uint8_t *rows;                 /* dims + 1 of code_stride, aligned */
+	float *factor;
+	float scale;                   /* of lengths: in a sketch, of those in codes */
+	uint32_t spare;                /* by so many a walk over sketches has to be wider */
+	float stray;                   /* few of the vectors it was made for have so large a part of their square outside */
+};
+#define VF_SKETCH_STEP     64u
+#define VF_SKETCH_DIMS_MAX 256u
+
+/* What a walk compares: a row a slot, sketches or codes. */
+struct vf_rows {
+	const uint8_t *base;
+	size_t stride, numbers;        /* numbers that a kernel compares */
+	const struct vf_basis *basis;  /* of sketches; NULL: these are the codes */
+};
+
 /* Address space reserved at once, made usable from the front in steps. */
 struct vf_region {
 	uint8_t *base;         /* aligned to a huge page */
@@ -62,9 +82,14 @@ struct vf_walker {
 	uint64_t entered;              /* epoch at vf_walker_get, 0 when idle; under small_lock */
 	uint8_t *code;                 /* of the query */
 	float *units;                  /* the query in units of codes, `numbers` of them; under bytes only */
-	/* What distances are measured from, and how: a code, or units when the query reaches beyond codes. */
+	/* What distances of codes are measured from, and how: a code, or units when the query reaches beyond codes. */
 	const void *aim;
 	vf_gather_fn *gather;
+	/* And those of a walk. The rows are there as long as the walker is held. */
+	struct vf_rows rows;
+	const void *goal;
+	vf_gather_fn *goal_gather;
+	uint8_t sketch[VF_SKETCH_DIMS_MAX];   /* of the query */
 	uint64_t *seen;                /* a bit a slot below `slots` */
 	uint32_t *touched;             /* words of `seen` that are not 0 */
 	uint32_t ntouched, slots;
@@ -99,6 +124,21 @@ struct vf_outliers {
 	float *rows;
 	uint32_t room;
 	_Atomic uint32_t count;
+};
+
+struct vf_sketches;
+
+/* The table of sketches that is walked, and one that is being made. */
+struct vf_sketching {
+	pthread_rwlock_t lock;         /* adds read, up to when the slot is seen; who changes `tables` or fills one writes */
+	struct vf_sketches *tables[2]; /* that adds write to: the walked one, the next */
+	_Atomic(struct vf_sketches *) walked;   /* NULL: walks go over the codes */
+	_Atomic uint32_t dims;         /* of it */
+	pthread_mutex_t making;
+	_Atomic(struct vf_sketches *) next;     /* being filled; written under `making` */
+	_Atomic uint64_t fitted_at;    /* vectors there were */
+	_Atomic uint32_t watched, strays;
+	atomic_bool astray;            /* much of what comes lies outside of the basis */
 };
 
 /* Some of those that wait, as `cell << 32 | slot`: `placed` of them have their cell, `next` were taken. */
@@ -147,6 +187,7 @@ struct vf_graph {
 	struct vf_equal equal;
 	struct vf_outliers outliers;
 	struct vf_order order;
+	struct vf_sketching sketching;
 
 	_Atomic uint64_t npending, nlinked, ndead, nfree;
 	_Atomic uint32_t wait_cursor;
@@ -187,6 +228,36 @@ void vf_quant_aim(const struct vf_graph *g, const float *vector, struct vf_walke
  * are counted from 0. */
 void vf_quant_units(const struct vf_graph *g, const float *vector, float *units);
 void vf_quant_query_units(const struct vf_graph *g, const float *vector, float *units);
+
+/* ---- basis.c ---- */
+/* Fits one to codes of the graph. 1: no basis of few enough directions tells near from far. Beside everybody. */
+int vf_basis_fit(struct vf_graph *g, struct vf_basis *out, struct vf_err *err);
+void vf_basis_free(struct vf_basis *basis);
+/* `sketch` has basis->dims bytes. */
+void vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch);
+/* Of a query, whose code under dot has a scale of its own. */
+void vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch);
+/* The share of a code's square that its sketch lacks. */
+float vf_basis_outside(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, const uint8_t *sketch);
+
+/* ---- sketch.c ---- */
+void vf_sketching_init(struct vf_sketching *sketching);
+void vf_sketching_free(struct vf_sketching *sketching);
+/* By who adds, with sketching.lock held for reading. */
+int vf_sketch_make_room(struct vf_graph *g, uint32_t slots, struct vf_err *err);
+void vf_sketch_slot(struct vf_graph *g, uint32_t slot);
+/* By who has a walker; they stay as long as it is held. */
+struct vf_rows vf_rows_to_walk(const struct vf_graph *g);
+struct vf_rows vf_rows_of_codes(const struct vf_graph *g);
+static inline const uint8_t *vf_row(const struct vf_rows *rows, uint32_t slot)
+{
+	return rows->base + slot * rows->stride;
+}
+/* Of a slot that is linked: whether such still lie where the basis does. */
+void vf_sketch_watch(struct vf_graph *g, const struct vf_walker *w, uint32_t slot);
+/* For an audit. */
+bool vf_sketch_is_right(const struct vf_graph *g, uint32_t slot);
+uint64_t vf_sketch_bytes(struct vf_graph *g);
 
 /* ---- order.c ---- */
 void vf_order_init(struct vf_order *order);
@@ -325,9 +396,9 @@ void vf_upper_give(struct vf_graph *g, uint32_t at, uint32_t blocks);
 /* ---- select.c ---- */
 void vf_candidates_sort(struct vf_candidate *candidates, uint32_t count);
 /* Of candidates sorted by distance to one node: those nearer to it than to any chosen before, and every marked one.
- * At most `most`. Returns how many, as links. */
-uint32_t vf_select(const struct vf_graph *g, const struct vf_candidate *candidates, uint32_t count, uint32_t most, uint32_t *links,
-                   struct vf_search_stats *stats);
+ * At most `most`. Returns how many, as links. Distances are those of the walker's rows. */
+uint32_t vf_select(const struct vf_graph *g, struct vf_walker *w, const struct vf_candidate *candidates, uint32_t count, uint32_t most,
+                   uint32_t *links);
 
 /* ---- equal.c ---- */
 void vf_equal_init(struct vf_equal *equal);

@@ -47,8 +47,8 @@ static uint32_t candidates_of(struct vf_graph *g, struct vf_walker *w, const str
 
 static struct vf_beam link_beam(struct vf_graph *g, struct vf_walker *w, uint32_t slot, uint32_t width)
 {
-	w->aim = vf_slot_code(g, slot);
-	w->gather = g->gather;
+	w->goal = vf_row(&w->rows, slot);
+	w->goal_gather = g->gather;
 	return (struct vf_beam){
 		.width = width,
 		.sift = atomic_load_explicit(&g->ndead, memory_order_relaxed) > 0, .visits_max = UINT64_MAX,
@@ -70,7 +70,7 @@ static bool make_plan(struct vf_graph *g, struct vf_walker *w, uint64_t entry, s
 		beam.level = level;
 		vf_beam_walk(g, w, &beam, at, distance);
 		uint32_t n = candidates_of(g, w, &beam, plan->slot);
-		plan->count[level] = vf_select(g, w->candidates, n, g->degree, plan->links[level], &w->stats);
+		plan->count[level] = vf_select(g, w, w->candidates, n, g->degree, plan->links[level]);
 		at = w->node[0] & VF_LINK_SLOT;
 		distance = w->near[0];
 	}
@@ -177,6 +177,7 @@ static void link_slot(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 	if (rising)
 		pthread_mutex_unlock(&g->entry_lock);
 	if (linked) {
+		vf_sketch_watch(g, w, slot);
 		finish(g, slot);
 	} else {
 		/* Every node is condemned: wait until the sweep has emptied the graph. */
@@ -218,7 +219,7 @@ void vf_link_more(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 	vf_beam_descend(g, w, &beam, entry, &at, &distance);
 	vf_beam_walk(g, w, &beam, at, distance);
 	uint32_t n = candidates_of(g, w, &beam, slot);
-	n = vf_select(g, w->candidates, n, g->degree, links, &w->stats);
+	n = vf_select(g, w, w->candidates, n, g->degree, links);
 	for (uint32_t i = 0; i < n; i++)
 		if (vf_list_add(g, w, links[i], 0, slot))
 			vf_list_add(g, w, slot, 0, links[i]);

@@ -29,16 +29,16 @@ void vf_candidates_sort(struct vf_candidate *c, uint32_t count)
 }
 
 /* Nearer to one already chosen than to the node itself: that one leads there. */
-static bool is_led_to(const struct vf_graph *g, const struct vf_candidate *c, const uint32_t *slots, uint32_t chosen,
-                      struct vf_search_stats *stats)
+static bool is_led_to(const struct vf_graph *g, struct vf_walker *w, const struct vf_candidate *c, const uint32_t *slots, uint32_t chosen)
 {
-	const uint8_t *code = vf_slot_code(g, c->link & VF_LINK_SLOT);
+	const struct vf_rows *rows = &w->rows;
+	const uint8_t *row = vf_row(rows, c->link & VF_LINK_SLOT);
 	float distance[4];
 
 	for (uint32_t i = 0; i < chosen; i += 4) {
 		uint32_t n = chosen - i < 4 ? chosen - i : 4;
-		g->gather(code, g->codes, g->code_stride, slots + i, n, g->numbers, distance);
-		stats->distances += n;
+		g->gather(row, rows->base, rows->stride, slots + i, n, rows->numbers, distance);
+		w->stats.distances += n;
 		for (uint32_t k = 0; k < n; k++)
 			if (distance[k] < c->distance)
 				return true;
@@ -46,8 +46,8 @@ static bool is_led_to(const struct vf_graph *g, const struct vf_candidate *c, co
 	return false;
 }
 
-uint32_t vf_select(const struct vf_graph *g, const struct vf_candidate *candidates, uint32_t count, uint32_t most, uint32_t *links,
-                   struct vf_search_stats *stats)
+uint32_t vf_select(const struct vf_graph *g, struct vf_walker *w, const struct vf_candidate *candidates, uint32_t count, uint32_t most,
+                   uint32_t *links)
 {
 	uint32_t slots[VF_DEGREE_MAX + 1], chosen = 0, marked = 0;
 
@@ -58,7 +58,7 @@ uint32_t vf_select(const struct vf_graph *g, const struct vf_candidate *candidat
 		bool mark = (c->link & VF_LINK_MARKS) != 0;
 		marked -= mark;
 		/* An unmarked one leaves room for the marked ones behind it. */
-		if (!mark && (chosen + marked >= most || is_led_to(g, c, slots, chosen, stats)))
+		if (!mark && (chosen + marked >= most || is_led_to(g, w, c, slots, chosen)))
 			continue;
 		slots[chosen] = c->link & VF_LINK_SLOT;
 		links[chosen++] = c->link;

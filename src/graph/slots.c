@@ -53,13 +53,11 @@ void vf_slot_touch(struct vf_graph *g, uint32_t slot, uint8_t what)
 		atomic_fetch_or(dirty, what);
 }
 
-int vf_graph_add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float *vector, struct vf_err *err)
+static void add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float *vector)
 {
-	int rc = vf_graph_make_room(g, slot, err);
-
-	if (rc)
-		return rc;
 	enum vf_clamped clamped = vf_quant_apply(g, vector, g->codes + slot * g->code_stride);
+
+	vf_sketch_slot(g, slot);
 	atomic_store_explicit(&g->serial[slot], serial, memory_order_relaxed);
 	atomic_store_explicit(&g->twin[slot], VF_SLOT_NONE, memory_order_relaxed);
 	g->level[slot] = 0;
@@ -68,7 +66,7 @@ int vf_graph_add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float
 		/* Not on disk either: loading finds its code missing, and adds it again. */
 		atomic_store_explicit(&g->state[slot], VF_SLOT_LINKED, memory_order_release);
 		atomic_fetch_add(&g->nlinked, 1);
-		return 0;
+		return;
 	}
 	/* Before anybody sees the slot. */
 	vf_graph_clamp(g, clamped);
@@ -79,6 +77,17 @@ int vf_graph_add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float
 	atomic_fetch_or(&g->pending[slot / 64], 1ull << (slot % 64));
 	vf_slot_touch(g, slot, VF_DIRTY_CODES | VF_DIRTY_LINKS);
 	vf_slot_unclaim(g, slot);
+}
+
+int vf_graph_add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float *vector, struct vf_err *err)
+{
+	int rc = vf_graph_make_room(g, slot, err);
+
+	if (rc)
+		return rc;
+	pthread_rwlock_rdlock(&g->sketching.lock);
+	add(g, slot, serial, vector);
+	pthread_rwlock_unlock(&g->sketching.lock);
 	return 0;
 }
 

@@ -147,7 +147,7 @@ static void measure(struct vf_graph *g, struct vf_walker *w, const struct repair
 		uint32_t n = r->count - i < VF_FRESH_MAX ? r->count - i : VF_FRESH_MAX;
 		for (uint32_t k = 0; k < n; k++)
 			w->fresh[k] = w->candidates[i + k].link & VF_LINK_SLOT;
-		g->gather(vf_slot_code(g, r->slot), g->codes, g->code_stride, w->fresh, n, g->numbers, w->fresh_distance);
+		g->gather(vf_row(&w->rows, r->slot), w->rows.base, w->rows.stride, w->fresh, n, w->rows.numbers, w->fresh_distance);
 		for (uint32_t k = 0; k < n; k++)
 			w->candidates[i + k].distance = w->fresh_distance[k];
 	}
@@ -163,7 +163,7 @@ static void repair_list(struct vf_graph *g, struct vf_walker *w, uint32_t slot, 
 	if (r.changed) {
 		measure(g, w, &r);
 		vf_candidates_sort(w->candidates, r.count);
-		uint32_t n = vf_select(g, w->candidates, r.count, vf_list_room(g, level), links, &w->stats);
+		uint32_t n = vf_select(g, w, w->candidates, r.count, vf_list_room(g, level), links);
 		vf_list_write(g, slot, level, links, n);
 	}
 	vf_node_unlock(g, slot);

@@ -57,7 +57,7 @@ static uint32_t own_neighbours(struct vf_graph *g, struct vf_walker *w, uint32_t
 
 	for (uint32_t link; n < g->degree0 && (link = vf_list_at(list, n)) != VF_SLOT_NONE; n++)
 		w->fresh[n] = link & VF_LINK_SLOT;
-	g->gather(vf_slot_code(g, slot), g->codes, g->code_stride, w->fresh, n, g->numbers, w->fresh_distance);
+	g->gather(vf_row(&w->rows, slot), w->rows.base, w->rows.stride, w->fresh, n, w->rows.numbers, w->fresh_distance);
 	for (uint32_t i = 0; i < n; i++)
 		w->candidates[i] = (struct vf_candidate){ w->fresh_distance[i], w->fresh[i] };
 	vf_candidates_sort(w->candidates, n);

@@ -295,7 +295,7 @@ int vf_link_slice(struct vf_index *index, struct vf_err *err)
 	pthread_rwlock_rdlock(&index->graph_lock);
 	if (index->graph && !vf_graph_is_flat(index->graph))
 		do
-			rc = link_some(index, err);
+			rc = vf_graph_sketch(index->graph) ? 1 : link_some(index, err);
 		while (rc > 0 && vf_clock_mono_ns() < end);
 	pthread_rwlock_unlock(&index->graph_lock);
 	return rc > 0 ? 1 : rc;

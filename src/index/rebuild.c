@@ -87,7 +87,7 @@ static int link_all(struct vf_index *index, struct vf_graph *graph, struct vf_er
 			more = vf_link_slice(index, err);
 		if (more)
 			return more;
-		rc = vf_graph_link(graph, LINKS_A_TURN, err);
+		rc = vf_graph_sketch(graph) ? 1 : vf_graph_link(graph, LINKS_A_TURN, err);
 	}
 	return rc;
 }

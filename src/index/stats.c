@@ -91,8 +91,8 @@ static int print_config(struct vf_index *index, const struct vf_config *config, 
 	char recall[32];
 
 	print_recall(recall, atomic_load(&index->recall_measured));
-	return vf_buf_printf(out, err, "dimension %u\nmetric %s\ncode %s\ntop_k %u\nef %u\nrecall_target %g\nrecall_measured %s\n",
-	                     config->dim, vf_metric_name(config->metric), facts->code, config->top_k, atomic_load(&index->ef),
+	return vf_buf_printf(out, err, "dimension %u\nmetric %s\ncode %s\nsketch_bytes %u\ntop_k %u\nef %u\nrecall_target %g\nrecall_measured %s\n",
+	                     config->dim, vf_metric_name(config->metric), facts->code, facts->counts.sketch_dims, config->top_k, atomic_load(&index->ef),
 	                     config->recall, recall);
 }
 
