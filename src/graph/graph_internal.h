@@ -2,7 +2,7 @@
 /* graph_internal.h - what the files of src/graph/ share: the arrays, the links, the walkers.
  *
  * Files: graph.c (new, free, counts), region.c (memory that never moves), quant.c (float32 -> codes), outliers.c (what codes cannot
- * tell), basis.c and sketch.c (rows of few bytes to walk over), slots.c (take, add, remove, the pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), best.c (the nearest of many), bound.c (what codes prove), search.c, scan.c, select.c
+ * tell), directions.c, trial.c, basis.c and sketch.c (rows of few bytes to walk over), slots.c (take, add, remove, the pending ones), walker.c (a thread's scratch, epochs), beam.c (the walk), keys.c (the nearest by key), best.c (the nearest of many), bound.c (what codes prove), search.c, scan.c, select.c
  * (which neighbours), list.c (lists of links), equal.c (copies), link.c (insertion), order.c (who is linked after whom), tree.c (nobody is unreachable), sweep.c, dump.c, load.c, audit.c.
  *
  * Reachability. Pruning a list may take away the last link to a node. So a part of the links on level 0 are the edges of one
