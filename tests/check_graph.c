@@ -1182,7 +1182,7 @@ static void fill_inner(float *out, size_t n, uint32_t dim, uint32_t inner, uint6
 }
 
 #define WIDE 192u
-#define MANY 4600u
+#define MANY 4200u
 #define KIND 0x9e3779b97f4a7c15u
 
 static struct world world_of_few_directions(enum vf_metric metric, size_t n)
