@@ -133,7 +133,7 @@ struct vf_sketching {
 	pthread_rwlock_t lock;         /* adds read, up to when the slot is seen; who changes `tables` or fills one writes */
 	struct vf_sketches *tables[2]; /* that adds write to: the walked one, the next */
 	_Atomic(struct vf_sketches *) walked;   /* NULL: walks go over the codes */
-	_Atomic uint32_t dims;         /* of it */
+	_Atomic uint32_t dims, replaced;        /* of it; times */
 	pthread_mutex_t making;
 	_Atomic(struct vf_sketches *) next;     /* being filled; written under `making` */
 	_Atomic uint64_t fitted_at;    /* vectors there were */

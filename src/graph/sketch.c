@@ -138,6 +138,7 @@ static void replace(struct vf_graph *g, struct vf_sketches *next)
 
 	atomic_store_explicit(&s->walked, next, memory_order_release);
 	atomic_store(&s->dims, next ? next->basis.dims : 0);
+	atomic_fetch_add(&s->replaced, 1);
 	vf_walker_grace(g);
 	pthread_rwlock_wrlock(&s->lock);
 	s->tables[0] = next;
