@@ -1257,6 +1257,49 @@ START_TEST(walks_over_sketches_find_what_brute_force_finds)
 }
 END_TEST
 
+static void expect_same_scans(const struct world *a, const struct world *b, const struct vf_slot_set *only)
+{
+	for (size_t q = 0; q < a->nqueries; q++) {
+		struct vf_search search = { a->queries + q * WIDE, q % 2 ? K : 150, 1, only };
+		struct vf_hit of_a[150], of_b[150];
+		uint32_t na, nb;
+		ck_ok(vf_graph_scan(a->graph, &search, of_a, &na, NULL, &err));
+		ck_ok(vf_graph_scan(b->graph, &search, of_b, &nb, NULL, &err));
+		ck_assert_uint_eq(na, nb);
+		for (uint32_t i = 0; i < na; i++) {
+			ck_assert_uint_eq(of_a[i].slot, of_b[i].slot);
+			ck_assert(of_a[i].distance == of_b[i].distance);
+		}
+	}
+}
+
+/* Also where what is asked, and half of what comes later, lies outside of the basis. */
+START_TEST(a_scan_that_sketches_shorten_finds_the_same)
+{
+	for (size_t i = 0; i < 3; i++) {
+		struct world plain = world_of_few_directions(metrics[i], MANY + 600), w = plain;
+		world_graph(&w, VF_CODE_U8);
+		w.live = calloc(w.n, sizeof *w.live);
+		for (size_t k = (size_t)(MANY + 300) * WIDE; k < w.n * WIDE; k++)
+			w.vectors[k] = 0.5f * normal();
+		for (size_t k = 0; k < w.nqueries / 3 * WIDE; k++)
+			w.queries[k] += 0.2f * normal();
+		add(&plain, 0, w.n);
+		add(&w, 0, MANY);
+		sketch_all(&w);
+		ck_assert_uint_eq(sketch_dims_of(&w), 64);
+		add(&w, MANY, w.n);
+		expect_same_scans(&plain, &w, NULL);
+		uint64_t words[(MANY + 600) / 64 + 1];
+		struct vf_slot_set third = set_of_share(&w, words, 0.3);
+		expect_same_scans(&plain, &w, &third);
+		free(w.live);
+		vf_graph_free(&w.graph);
+		world_free(&plain);
+	}
+}
+END_TEST
+
 START_TEST(vectors_that_spread_everywhere_have_no_sketches)
 {
 	struct world w = world_new(VF_EUCLIDEAN, WIDE, MANY, VF_CODE_U8);
@@ -1493,6 +1536,6 @@ CHECK_MAIN("graph",
 	a_graph_loaded_from_its_chunks_answers_the_same, copies_come_back_from_their_chunks,
 	old_chunks_and_missing_ones_are_harmless, damaged_chunks_neither_crash_nor_lose_a_vector,
 	a_quantizer_comes_back_from_its_bytes_and_refuses_others,
-	walks_over_sketches_find_what_brute_force_finds, vectors_that_spread_everywhere_have_no_sketches,
+	walks_over_sketches_find_what_brute_force_finds, a_scan_that_sketches_shorten_finds_the_same, vectors_that_spread_everywhere_have_no_sketches,
 	sketches_are_made_anew_when_what_comes_lies_elsewhere, who_comes_into_a_used_slot_has_a_sketch_of_its_own, copies_are_found_by_way_of_sketches,
 	linkers_searches_removals_and_sweeps_run_side_by_side, sketches_are_made_beside_all_of_them)

@@ -14,6 +14,8 @@
 #define SHORTER         3u
 /* Vectors to come may lie a little outside the sample. */
 #define RANGE_MARGIN    1.1f
+/* What float arithmetic puts a length off by, at most and by far. */
+#define FLOAT_OFF       1e-5
 
 struct sample {
 	size_t nfit, ntrial;
@@ -29,12 +31,20 @@ void vf_basis_free(struct vf_basis *basis)
 
 /* ---- sketches ---- */
 
-/* Not fminf: gcc calls it. */
-static inline uint8_t to_byte(float number)
+/* Numbers that are too large are clamped, which moves no two apart, then rounded. Not fminf: gcc calls it. */
+static float to_bytes(const float *numbers, size_t n, float scale, uint8_t *bytes)
 {
-	number += VF_CODE_ZERO + 0.5f;
-	number = number > 0 ? number : 0;
-	return (uint8_t)(number < UINT8_MAX ? number : UINT8_MAX);
+	float square = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		float number = numbers[i] * scale + (VF_CODE_ZERO + 0.5f);
+		number = number > 0 ? number : 0;
+		number = number < UINT8_MAX ? number : UINT8_MAX;
+		bytes[i] = (uint8_t)number;
+		float off = number - (float)bytes[i] - 0.5f;
+		square += off * off;
+	}
+	return sqrtf(square);
 }
 
 static void along(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, float *numbers)
@@ -48,16 +58,15 @@ static void along(const struct vf_graph *g, const struct vf_basis *b, const uint
 		numbers[j] *= -b->factor[j];
 }
 
-void vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch)
+float vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch)
 {
 	float numbers[VF_SKETCH_DIMS_MAX];
 
 	along(g, b, code, numbers);
-	for (uint32_t j = 0; j < b->dims; j++)
-		sketch[j] = to_byte(numbers[j]);
+	return to_bytes(numbers, b->dims, 1, sketch);
 }
 
-void vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch)
+float vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch)
 {
 	float numbers[VF_SKETCH_DIMS_MAX], scale = 1;
 
@@ -65,8 +74,7 @@ void vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *b, c
 	/* A code with a scale of its own may lie anywhere. */
 	if (g->params.metric == VF_DOT)
 		scale = 127 / fmaxf(vf_largest(numbers, b->dims), 1e-9f);
-	for (uint32_t j = 0; j < b->dims; j++)
-		sketch[j] = to_byte(numbers[j] * scale);
+	return to_bytes(numbers, b->dims, scale, sketch);
 }
 
 float vf_basis_outside(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, const uint8_t *sketch)
@@ -88,12 +96,27 @@ static void put_row(struct vf_basis *b, size_t stride, size_t j, const float *ro
 		b->rows[j * stride + i] = (uint8_t)(lrintf(row[i] * 127 / top) + VF_CODE_ZERO);
 }
 
+/* The root of what no eigenvalue of the rows' products with each other exceeds (Gershgorin). */
+static float stretch_of(const struct vf_graph *g, const struct vf_basis *b)
+{
+	double most = 0;
+
+	for (size_t i = 0; i < b->dims; i++) {
+		double sum = 0;
+		for (size_t j = 0; j < b->dims; j++)
+			sum += fabs((double)b->factor[i] * b->factor[j] * vf_kernels()->dot_u8(b->rows + i * g->code_stride, b->rows + j * g->code_stride, g->numbers));
+		most = sum > most ? sum : most;
+	}
+	return (float)(sqrt(most) * (1 + FLOAT_OFF));
+}
+
 static void put_rows(const struct vf_graph *g, struct vf_basis *b, const float *directions, float largest)
 {
 	b->scale = 127 / (RANGE_MARGIN * (largest > 1 ? largest : 1));
 	memset(b->rows, VF_CODE_ZERO, (b->dims + 1) * g->code_stride);
 	for (size_t j = 0; j < b->dims; j++)
 		put_row(b, g->code_stride, j, directions + j * g->quant.dim, g->quant.dim, b->scale);
+	b->stretch = stretch_of(g, b);
 }
 
 /* Of the first `dims` directions. Free it also after a failure. */

@@ -56,6 +56,8 @@ struct vf_basis {
 	uint8_t *rows;                 /* dims + 1 of code_stride, aligned */
 	float *factor;
 	float scale;                   /* of lengths: in a sketch, of those in codes */
+	float stretch;                 /* two sketches are at most so many times as far apart as their codes, but for rounding */
+	_Atomic uint32_t rounding;     /* the furthest that it has moved a sketch of the table, a float's bits, which rise as it does */
 	uint32_t spare;                /* by so many a walk over sketches has to be wider */
 	float stray;                   /* few of the vectors it was made for have so large a part of their square outside */
 };
@@ -90,6 +92,7 @@ struct vf_walker {
 	const void *goal;
 	vf_gather_fn *goal_gather;
 	uint8_t sketch[VF_SKETCH_DIMS_MAX];   /* of the query */
+	float sketch_off;              /* what rounding has moved it by */
 	uint64_t *seen;                /* a bit a slot below `slots` */
 	uint32_t *touched;             /* words of `seen` that are not 0 */
 	uint32_t ntouched, slots;
@@ -233,10 +236,10 @@ void vf_quant_query_units(const struct vf_graph *g, const float *vector, float *
 /* Fits one to codes of the graph. 1: no basis of few enough directions tells near from far. Beside everybody. */
 int vf_basis_fit(struct vf_graph *g, struct vf_basis *out, struct vf_err *err);
 void vf_basis_free(struct vf_basis *basis);
-/* `sketch` has basis->dims bytes. */
-void vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch);
+/* `sketch` has basis->dims bytes. Returns how far rounding has moved it. */
+float vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch);
 /* Of a query, whose code under dot has a scale of its own. */
-void vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch);
+float vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch);
 /* The share of a code's square that its sketch lacks. */
 float vf_basis_outside(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, const uint8_t *sketch);
 
@@ -248,7 +251,8 @@ int vf_sketch_make_room(struct vf_graph *g, uint32_t slots, struct vf_err *err);
 void vf_sketch_slot(struct vf_graph *g, uint32_t slot);
 /* By who has a walker; they stay as long as it is held. */
 struct vf_rows vf_rows_to_walk(const struct vf_graph *g);
-struct vf_rows vf_rows_of_codes(const struct vf_graph *g);
+/* Aims the walker at a question, its walk too: over sketches where there are some. */
+void vf_walker_aim(const struct vf_graph *g, const float *vector, struct vf_walker *w);
 static inline const uint8_t *vf_row(const struct vf_rows *rows, uint32_t slot)
 {
 	return rows->base + slot * rows->stride;
@@ -455,8 +459,11 @@ struct vf_best {
 	size_t count, want, room;
 	uint64_t limit;                /* a key not below it cannot be among them */
 	float far;                     /* nor one of a distance above this */
+	float sieve;                   /* nor one whose sketch has a distance above this */
 	uint32_t ids[VF_BEST_BATCH];
 	uint32_t nids;
+	uint32_t left[VF_BEST_BATCH];  /* through the sieve */
+	uint32_t nleft;
 	uint32_t last, run;            /* the slot before, and how many have followed one another up to it */
 };
 int vf_best_init(struct vf_best *best, struct vf_graph *g, struct vf_walker *w, size_t want, size_t of, struct vf_err *err);

@@ -53,9 +53,17 @@ struct scanning {
 	struct one *each;          /* of worker w question i at w * n + i */
 };
 
+/* Of a row that is looked at. */
+static size_t bytes_of_row(const struct vf_graph *g)
+{
+	uint32_t dims = g->params.metric == VF_DOT ? 0 : atomic_load(&g->sketching.dims);
+
+	return dims ? dims : g->code_stride;
+}
+
 static uint32_t slots_of(const struct vf_graph *g, size_t bytes)
 {
-	size_t slots = bytes / g->code_stride / 64 * 64;
+	size_t slots = bytes / bytes_of_row(g) / 64 * 64;
 
 	return slots < 64 ? 64 : (uint32_t)slots;
 }
@@ -98,7 +106,7 @@ static int begin(struct scanning *s, struct vf_err *err)
 		struct one *one = &s->each[i];
 		rc = vf_best_init(&one->best, s->graph, one->walker, search->want, search->only ? search->only->count : s->slots, err);
 		if (rc == 0)
-			vf_quant_aim(s->graph, search->query, one->walker);
+			vf_walker_aim(s->graph, search->query, one->walker);
 	}
 	return rc;
 }
@@ -130,7 +138,7 @@ static uint64_t bytes_to_read(const struct vf_graph *g, const struct vf_graph_sc
 		const struct vf_slot_set *only = scans[i].search.only;
 		all += only && only->count < slots ? only->count : slots;
 	}
-	return all * g->code_stride;
+	return all * bytes_of_row(g);
 }
 
 static int scan(struct scanning *s, struct vf_err *err)

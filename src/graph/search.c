@@ -79,20 +79,6 @@ static bool hops_well(const struct vf_graph *g, const struct vf_search *search, 
 	return g->params.metric != VF_DOT && search->only->count * HOP_SHARE_MIN >= live;
 }
 
-/* Over sketches where there are some; a query that reaches beyond codes has none. */
-static void choose_rows(const struct vf_graph *g, struct vf_walker *w, struct vf_beam *beam)
-{
-	if (w->aim != w->code)
-		w->rows = vf_rows_of_codes(g);
-	w->goal = w->aim;
-	w->goal_gather = w->gather;
-	if (w->rows.basis) {
-		beam->width += w->rows.basis->spare;
-		vf_basis_sketch_query(g, w->rows.basis, w->code, w->sketch);
-		w->goal = w->sketch;
-	}
-}
-
 /* Sketches have led there; codes say what is nearest. */
 static void measure_found(const struct vf_graph *g, struct vf_walker *w, uint32_t found)
 {
@@ -128,7 +114,7 @@ static bool walk(struct vf_graph *g, struct vf_walker *w, const struct vf_search
 	beam->hop = hops(search, live);
 	beam->share = only ? (double)only->count / (double)live : 1;
 	beam->visits_max = only ? only->count : UINT64_MAX;
-	choose_rows(g, w, beam);
+	beam->width += w->rows.basis ? w->rows.basis->spare : 0;
 	vf_beam_descend(g, w, beam, entry, &at, &distance);
 	vf_beam_walk(g, w, beam, at, distance);
 	if (w->rows.basis && !beam->gave_up)
@@ -154,7 +140,7 @@ static int ask(struct vf_graph *g, struct vf_walker *w, const struct vf_search *
 
 	if (rc)
 		return rc;
-	vf_quant_aim(g, search->query, w);
+	vf_walker_aim(g, search->query, w);
 	/* Pending first: a slot that a linker finishes meanwhile is then found twice rather than not at all. */
 	vf_slot_each_pending(g, search->only, measure_pending, &best);
 	vf_best_flush(&best);

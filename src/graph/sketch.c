@@ -62,6 +62,17 @@ void vf_sketching_free(struct vf_sketching *s)
 	pthread_mutex_destroy(&s->making);
 }
 
+/* Who sees the slot sees what its rounding has raised. */
+static void sketch(const struct vf_graph *g, struct vf_sketches *t, uint32_t slot)
+{
+	float off = vf_basis_sketch(g, &t->basis, vf_slot_code(g, slot), row_of(t, slot));
+	uint32_t bits, most = atomic_load_explicit(&t->basis.rounding, memory_order_relaxed);
+
+	memcpy(&bits, &off, sizeof bits);
+	while (most < bits && !atomic_compare_exchange_weak(&t->basis.rounding, &most, bits))
+		;
+}
+
 /* ---- for those who add; the lock is held for reading ---- */
 
 int vf_sketch_make_room(struct vf_graph *g, uint32_t slots, struct vf_err *err)
@@ -78,7 +89,7 @@ void vf_sketch_slot(struct vf_graph *g, uint32_t slot)
 {
 	for (int i = 0; i < 2; i++)
 		if (g->sketching.tables[i])
-			vf_basis_sketch(g, &g->sketching.tables[i]->basis, vf_slot_code(g, slot), row_of(g->sketching.tables[i], slot));
+			sketch(g, g->sketching.tables[i], slot);
 }
 
 /* ---- for those who walk ---- */
@@ -88,7 +99,7 @@ static struct vf_rows rows_of_table(const struct vf_sketches *t)
 	return (struct vf_rows){ t->region.base, t->basis.dims, t->basis.dims, &t->basis };
 }
 
-struct vf_rows vf_rows_of_codes(const struct vf_graph *g)
+static struct vf_rows rows_of_codes(const struct vf_graph *g)
 {
 	return (struct vf_rows){ g->codes, g->code_stride, g->numbers, NULL };
 }
@@ -97,7 +108,21 @@ struct vf_rows vf_rows_to_walk(const struct vf_graph *g)
 {
 	const struct vf_sketches *t = atomic_load_explicit(&g->sketching.walked, memory_order_acquire);
 
-	return t ? rows_of_table(t) : vf_rows_of_codes(g);
+	return t ? rows_of_table(t) : rows_of_codes(g);
+}
+
+/* A query that reaches beyond codes has no sketch. */
+void vf_walker_aim(const struct vf_graph *g, const float *vector, struct vf_walker *w)
+{
+	vf_quant_aim(g, vector, w);
+	if (w->aim != w->code)
+		w->rows = rows_of_codes(g);
+	w->goal = w->aim;
+	w->goal_gather = w->gather;
+	if (w->rows.basis) {
+		w->sketch_off = vf_basis_sketch_query(g, w->rows.basis, w->code, w->sketch);
+		w->goal = w->sketch;
+	}
 }
 
 void vf_sketch_watch(struct vf_graph *g, const struct vf_walker *w, uint32_t slot)
@@ -187,7 +212,7 @@ static void fill_some(struct vf_graph *g, struct vf_sketches *t)
 		pthread_rwlock_wrlock(&g->sketching.lock);
 		for (uint32_t i = 0; i < HOLD_SLOTS && t->filled < end; i++, t->filled++)
 			if ((vf_slot_is(g, t->filled) & VF_IS_STATE) != VF_SLOT_FREE)
-				vf_basis_sketch(g, &t->basis, vf_slot_code(g, t->filled), row_of(t, t->filled));
+				sketch(g, t, t->filled);
 		pthread_rwlock_unlock(&g->sketching.lock);
 	}
 	if (end == slots) {
@@ -214,12 +239,12 @@ bool vf_graph_sketch(struct vf_graph *g)
 bool vf_sketch_is_right(const struct vf_graph *g, uint32_t slot)
 {
 	const struct vf_sketches *t = atomic_load(&g->sketching.walked);
-	uint8_t sketch[VF_SKETCH_DIMS_MAX];
+	uint8_t expected[VF_SKETCH_DIMS_MAX];
 
 	if (!t)
 		return true;
-	vf_basis_sketch(g, &t->basis, vf_slot_code(g, slot), sketch);
-	return memcmp(sketch, row_of(t, slot), t->basis.dims) == 0;
+	vf_basis_sketch(g, &t->basis, vf_slot_code(g, slot), expected);
+	return memcmp(expected, row_of(t, slot), t->basis.dims) == 0;
 }
 
 uint64_t vf_sketch_bytes(struct vf_graph *g)
