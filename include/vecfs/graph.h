@@ -142,6 +142,7 @@ struct vf_graph_counts {
 	uint32_t slots;            /* used so far: every slot in use is below it */
 	uint32_t top_level;
 	uint32_t sketch_dims;      /* bytes a vector of the sketches that walks go over; 0: they go over the codes */
+	uint64_t changes;          /* vectors linked and removed since the graph was made or loaded */
 	uint32_t sketchings;       /* how often what walks go over was replaced */
 	uint64_t bytes;            /* committed memory */
 };

@@ -2,14 +2,16 @@
 /* basis.c - the directions along which the vectors of an index spread most, and sketches: a vector's code seen along these only. Vectors of many
  * dimensions mostly lie near a space of far fewer, so that a walk can tell near from far by a line or two of memory where the codes have a dozen
  * or two (Tepper et al., "LeanVec", 2023, search a graph so). */
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "basis.h"
 
-#define FIT_ROWS_MAX    2048u
-#define FIT_NUMBERS_MAX (4u << 20)
-#define TRIAL_ROWS_MAX  2048u
+#define SAMPLE_ROWS_MAX  4096u
+#define SAMPLE_BYTES_MAX (16u << 20)
+/* That many rows to find a direction by. */
+#define ROWS_A_DIRECTION 2u
 /* Sketches are worth their memory where codes are this many times as long. */
 #define SHORTER         3u
 /* Vectors to come may lie a little outside the sample. */
@@ -19,7 +21,7 @@
 
 struct sample {
 	size_t nfit, ntrial;
-	uint8_t *codes;            /* rows to fit to, then rows to try with */
+	uint8_t *codes, *trial;    /* rows to fit to; and behind them those to try with */
 };
 
 void vf_basis_free(struct vf_basis *basis)
@@ -32,12 +34,12 @@ void vf_basis_free(struct vf_basis *basis)
 /* ---- sketches ---- */
 
 /* Numbers that are too large are clamped, which moves no two apart, then rounded. Not fminf: gcc calls it. */
-static float to_bytes(const float *numbers, size_t n, float scale, uint8_t *bytes)
+static float to_bytes(const float *numbers, size_t n, float scale, float zero, uint8_t *bytes)
 {
 	float square = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		float number = numbers[i] * scale + (VF_CODE_ZERO + 0.5f);
+		float number = numbers[i] * scale + (zero + 0.5f);
 		number = number > 0 ? number : 0;
 		number = number < UINT8_MAX ? number : UINT8_MAX;
 		bytes[i] = (uint8_t)number;
@@ -47,40 +49,80 @@ static float to_bytes(const float *numbers, size_t n, float scale, uint8_t *byte
 	return sqrtf(square);
 }
 
-static void along(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, float *numbers)
+static uint32_t directions_of(const struct vf_basis *b)
 {
-	uint32_t all[VF_SKETCH_DIMS_MAX];
+	return b->has_rest ? b->dims - 1 : b->dims;
+}
 
-	for (uint32_t j = 0; j < b->dims; j++)
+/* About the middle. */
+static const uint8_t *middle_of(const struct vf_graph *g, const struct vf_basis *b)
+{
+	return b->rows + b->dims * g->code_stride;
+}
+
+struct seen { double whole, kept; };   /* squares: of a code, in units of sketches, and of its numbers along the directions */
+
+/* The code along the directions, and how long the rest is. */
+static struct seen look(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, float *numbers)
+{
+	struct seen seen = { (double)b->scale * b->scale * vf_kernels()->l2sq_u8(code, middle_of(g, b), g->numbers), 0 };
+	uint32_t all[VF_SKETCH_DIMS_MAX], n = directions_of(b);
+
+	for (uint32_t j = 0; j < n; j++)
 		all[j] = j;
-	vf_kernels()->dot_u8_gather(code, b->rows, g->code_stride, all, b->dims, g->numbers, numbers);
-	for (uint32_t j = 0; j < b->dims; j++)
+	vf_kernels()->dot_u8_gather(code, b->rows, g->code_stride, all, n, g->numbers, numbers);
+	for (uint32_t j = 0; j < n; j++) {
 		numbers[j] *= -b->factor[j];
+		seen.kept += (double)numbers[j] * numbers[j];
+	}
+	return seen;
+}
+
+/* That the last byte has it keeps vectors outside of the basis from being taken for near ones. It is how long they are but for the basis, as stretched as
+ * they are along it, so that sketches are no further apart than codes stretched so. */
+static float put_rest(const struct vf_basis *b, const struct seen *seen, uint8_t *byte)
+{
+	double square = (double)b->stretch * b->stretch / ((double)b->scale * b->scale) * seen->whole - seen->kept;
+	float rest = square > 0 ? (float)sqrt(square) : 0;
+
+	return to_bytes(&rest, 1, 1, 0, byte);
+}
+
+static float put_sketch(const struct vf_basis *b, const struct seen *seen, const float *numbers, float scale, uint8_t *sketch)
+{
+	float off = to_bytes(numbers, directions_of(b), scale, VF_CODE_ZERO, sketch), rest = 0;
+
+	if (b->has_rest)
+		rest = put_rest(b, seen, sketch + b->dims - 1);
+	return sqrtf(off * off + rest * rest);
 }
 
 float vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch)
 {
 	float numbers[VF_SKETCH_DIMS_MAX];
+	struct seen seen = look(g, b, code, numbers);
 
-	along(g, b, code, numbers);
-	return to_bytes(numbers, b->dims, 1, sketch);
+	return put_sketch(b, &seen, numbers, 1, sketch);
 }
 
-float vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch)
+float vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch, bool *stray)
 {
 	float numbers[VF_SKETCH_DIMS_MAX], scale = 1;
+	struct seen seen = look(g, b, code, numbers);
 
-	along(g, b, code, numbers);
+	*stray = seen.whole - seen.kept > (double)b->stray * seen.whole;
 	/* A code with a scale of its own may lie anywhere. */
-	if (g->params.metric == VF_DOT)
-		scale = 127 / fmaxf(vf_largest(numbers, b->dims), 1e-9f);
-	return to_bytes(numbers, b->dims, scale, sketch);
+	if (g->params.metric == VF_DOT) {
+		float largest = vf_largest(numbers, directions_of(b));
+		scale = largest > 1e-9f ? 127 / largest : 1;
+	}
+	return put_sketch(b, &seen, numbers, scale, sketch);
 }
 
 float vf_basis_outside(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, const uint8_t *sketch)
 {
-	const uint8_t *zero = b->rows + b->dims * g->code_stride;
-	float whole = (float)vf_kernels()->l2sq_u8(code, zero, g->numbers), kept = (float)vf_kernels()->l2sq_u8(sketch, zero, b->dims);
+	const uint8_t *middle = middle_of(g, b);
+	float whole = (float)vf_kernels()->l2sq_u8(code, middle, g->numbers), kept = (float)vf_kernels()->l2sq_u8(sketch, middle, directions_of(b));
 
 	return whole > 0 ? 1 - kept / (b->scale * b->scale * whole) : 0;
 }
@@ -101,9 +143,9 @@ static float stretch_of(const struct vf_graph *g, const struct vf_basis *b)
 {
 	double most = 0;
 
-	for (size_t i = 0; i < b->dims; i++) {
+	for (size_t i = 0; i < directions_of(b); i++) {
 		double sum = 0;
-		for (size_t j = 0; j < b->dims; j++)
+		for (size_t j = 0; j < directions_of(b); j++)
 			sum += fabs((double)b->factor[i] * b->factor[j] * vf_kernels()->dot_u8(b->rows + i * g->code_stride, b->rows + j * g->code_stride, g->numbers));
 		most = sum > most ? sum : most;
 	}
@@ -114,7 +156,7 @@ static void put_rows(const struct vf_graph *g, struct vf_basis *b, const float *
 {
 	b->scale = 127 / (RANGE_MARGIN * (largest > 1 ? largest : 1));
 	memset(b->rows, VF_CODE_ZERO, (b->dims + 1) * g->code_stride);
-	for (size_t j = 0; j < b->dims; j++)
+	for (size_t j = 0; j < directions_of(b); j++)
 		put_row(b, g->code_stride, j, directions + j * g->quant.dim, g->quant.dim, b->scale);
 	b->stretch = stretch_of(g, b);
 }
@@ -124,49 +166,56 @@ static int make_basis(const struct vf_graph *g, struct vf_directions *d, size_t 
 {
 	float *turned = malloc(dims * d->dim * sizeof *turned), largest;
 
-	*out = (struct vf_basis){ .dims = (uint32_t)dims, .factor = malloc(dims * sizeof *out->factor), .rows = aligned_alloc(64, (dims + 1) * g->code_stride) };
-	int rc = turned && out->factor && out->rows ? vf_directions_turn(d, dims, turned, &largest, err) : vf_oom(err);
+	/* Products have no distance to complete. */
+	*out = (struct vf_basis){ .dims = (uint32_t)dims, .has_rest = g->params.metric != VF_DOT, .factor = malloc(dims * sizeof *out->factor), .rows = aligned_alloc(64, (dims + 1) * g->code_stride) };
+	int rc = turned && out->factor && out->rows ? vf_directions_turn(d, directions_of(out), turned, &largest, err) : vf_oom(err);
 	if (rc == 0)
 		put_rows(g, out, turned, largest);
 	free(turned);
 	return rc;
 }
 
-/* One of `of` rows spread over the slots; half a row further on with `between`. */
-static uint32_t slot_of(uint64_t slots, size_t row, size_t of, bool between)
+/* splitmix64 */
+static uint64_t scramble(uint64_t x)
 {
-	return (uint32_t)((2 * row + between) * slots / (2 * of));
+	x += 0x9e3779b97f4a7c15u;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
 }
 
-/* Returns how many of them are there. */
-static size_t copy_rows(const struct vf_graph *g, size_t rows, bool between, uint8_t *to)
+/* One slot of each of as many equal parts, anywhere in it and for either use: what comes in turn (titles and texts) is not taken for all there is. */
+static void copy_rows(const struct vf_graph *g, struct sample *s, size_t rows)
 {
-	uint32_t slots = atomic_load(&g->slots);
-	size_t n = 0;
+	uint64_t slots = atomic_load(&g->slots);
+	size_t end = rows;
 
 	for (size_t i = 0; i < rows; i++) {
-		uint32_t slot = slot_of(slots, i, rows, between);
+		uint64_t random = scramble(i), from = i * slots / rows, part = (i + 1) * slots / rows - from;
+		uint32_t slot = (uint32_t)(from + (random >> 1) % (part ? part : 1));
 		uint8_t state = vf_slot_is(g, slot) & VF_IS_STATE;
-		if (state == VF_SLOT_PENDING || state == VF_SLOT_LINKED)
-			memcpy(to + n++ * g->code_stride, vf_slot_code(g, slot), g->code_stride);
+		if (state != VF_SLOT_PENDING && state != VF_SLOT_LINKED)
+			continue;
+		size_t at = random & 1 ? s->nfit++ : --end;
+		memcpy(s->codes + at * g->code_stride, vf_slot_code(g, slot), g->code_stride);
 	}
-	return n;
+	s->trial = s->codes + end * g->code_stride;
+	s->ntrial = rows - end;
 }
 
 /* Copies, since the rest takes long, and no slot may be reused while codes are read. */
 static int take_sample(struct vf_graph *g, struct sample *s, struct vf_err *err)
 {
-	size_t fit = FIT_NUMBERS_MAX / g->quant.dim < FIT_ROWS_MAX ? FIT_NUMBERS_MAX / g->quant.dim : FIT_ROWS_MAX;
+	size_t rows = SAMPLE_BYTES_MAX / g->code_stride < SAMPLE_ROWS_MAX ? SAMPLE_BYTES_MAX / g->code_stride : SAMPLE_ROWS_MAX;
 	struct vf_walker *w;
 	int rc;
 
-	s->codes = aligned_alloc(64, (fit + TRIAL_ROWS_MAX) * g->code_stride);
+	s->codes = aligned_alloc(64, rows * g->code_stride);
 	if (!s->codes)
 		return vf_oom(err);
 	if ((rc = vf_walker_get_for_scan(g, &w, err)))
 		return rc;
-	s->nfit = copy_rows(g, fit, false, s->codes);
-	s->ntrial = copy_rows(g, TRIAL_ROWS_MAX, true, s->codes + s->nfit * g->code_stride);
+	copy_rows(g, s, rows);
 	vf_walker_put(g, w);
 	return 0;
 }
@@ -181,7 +230,7 @@ static int fit_within(const struct vf_graph *g, const struct sample *s, size_t l
 		rc = 1;
 	for (size_t dims = least; dims <= most && rc == 1; dims += VF_SKETCH_STEP) {
 		if ((rc = make_basis(g, &d, dims, out, err)) == 0)
-			rc = vf_basis_try(g, out, s->codes + s->nfit * g->code_stride, s->ntrial, err);
+			rc = vf_basis_try(g, out, s->trial, s->ntrial, err);
 		if (rc)
 			vf_basis_free(out);
 	}
@@ -194,11 +243,12 @@ static int fit(const struct vf_graph *g, const struct sample *s, struct vf_basis
 {
 	size_t most = g->quant.dim / SHORTER / VF_SKETCH_STEP * VF_SKETCH_STEP;
 
-	/* Many removed slots leave few rows. */
-	if (s->nfit < VF_SKETCH_DIMS_MAX || s->ntrial < VF_TRIAL_ROWS_MIN)
-		return 1;
+	if (most > s->nfit / ROWS_A_DIRECTION / VF_SKETCH_STEP * VF_SKETCH_STEP)
+		most = s->nfit / ROWS_A_DIRECTION / VF_SKETCH_STEP * VF_SKETCH_STEP;
 	if (most > VF_SKETCH_DIMS_MAX)
 		most = VF_SKETCH_DIMS_MAX;
+	if (most == 0 || s->ntrial < VF_TRIAL_ROWS_MIN)
+		return vf_fail(err, EAGAIN, "most slots are free: %zu codes are too few to fit a basis to, or %zu to try it with", s->nfit, s->ntrial);
 	int rc = fit_within(g, s, VF_SKETCH_STEP, VF_SKETCH_STEP, out, err);
 	return rc == 1 && most > VF_SKETCH_STEP ? fit_within(g, s, 2 * VF_SKETCH_STEP, most, out, err) : rc;
 }

@@ -269,7 +269,7 @@ void vf_graph_counts(const struct vf_graph *graph, struct vf_graph_counts *out)
 		.pending = atomic_load(&g->npending), .linked = atomic_load(&g->nlinked), .dead = atomic_load(&g->ndead),
 		.free = atomic_load(&g->nfree), .outliers = atomic_load(&g->outliers.count), .outliers_max = vf_outliers_max(g), .slots = atomic_load(&g->slots),
 		.top_level = entry == VF_ENTRY_NONE ? 0 : (uint32_t)(entry >> 32), .sketch_dims = atomic_load(&g->sketching.dims),
-		.sketchings = atomic_load(&g->sketching.replaced),
+		.changes = atomic_load(&g->nchanges), .sketchings = atomic_load(&g->sketching.replaced),
 	};
 	out->bytes = atomic_load(&g->equal.bytes) + atomic_load(&g->walker_bytes) + vf_outliers_bytes(g) + vf_sketch_bytes(g) + (uint64_t)out->slots * slot_bytes(g);
 	pthread_mutex_lock(&g->small_lock);

@@ -56,6 +56,7 @@ struct vf_basis {
 	uint8_t *rows;                 /* dims + 1 of code_stride, aligned */
 	float *factor;
 	float scale;                   /* of lengths: in a sketch, of those in codes */
+	bool has_rest;                 /* the last byte is the length of what the directions lack, not one more direction */
 	float stretch;                 /* two sketches are at most so many times as far apart as their codes, but for rounding */
 	_Atomic uint32_t rounding;     /* the furthest that it has moved a sketch of the table, a float's bits, which rise as it does */
 	uint32_t spare;                /* by so many a walk over sketches has to be wider */
@@ -88,11 +89,12 @@ struct vf_walker {
 	const void *aim;
 	vf_gather_fn *gather;
 	/* And those of a walk. The rows are there as long as the walker is held. */
-	struct vf_rows rows;
+	struct vf_rows rows, walked;   /* those of this walk; those that walks go over */
 	const void *goal;
 	vf_gather_fn *goal_gather;
 	uint8_t sketch[VF_SKETCH_DIMS_MAX];   /* of the query */
 	float sketch_off;              /* what rounding has moved it by */
+	bool stray;                    /* it tells little */
 	uint64_t *seen;                /* a bit a slot below `slots` */
 	uint32_t *touched;             /* words of `seen` that are not 0 */
 	uint32_t ntouched, slots;
@@ -140,8 +142,7 @@ struct vf_sketching {
 	pthread_mutex_t making;
 	_Atomic(struct vf_sketches *) next;     /* being filled; written under `making` */
 	_Atomic uint64_t fitted_at;    /* vectors there were */
-	_Atomic uint32_t watched, strays;
-	atomic_bool astray;            /* much of what comes lies outside of the basis */
+	_Atomic uint64_t links, strays;         /* since then; and of these, what lay outside of the basis */
 };
 
 /* Some of those that wait, as `cell << 32 | slot`: `placed` of them have their cell, `next` were taken. */
@@ -192,7 +193,7 @@ struct vf_graph {
 	struct vf_order order;
 	struct vf_sketching sketching;
 
-	_Atomic uint64_t npending, nlinked, ndead, nfree;
+	_Atomic uint64_t npending, nlinked, ndead, nfree, nchanges;
 	_Atomic uint32_t wait_cursor;
 	_Atomic uint64_t walker_bytes;
 
@@ -238,8 +239,8 @@ int vf_basis_fit(struct vf_graph *g, struct vf_basis *out, struct vf_err *err);
 void vf_basis_free(struct vf_basis *basis);
 /* `sketch` has basis->dims bytes. Returns how far rounding has moved it. */
 float vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch);
-/* Of a query, whose code under dot has a scale of its own. */
-float vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch);
+/* Of a query, whose code under dot has a scale of its own. A stray lies outside of the basis: sketches tell little of what is near it. */
+float vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch, bool *stray);
 /* The share of a code's square that its sketch lacks. */
 float vf_basis_outside(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, const uint8_t *sketch);
 
@@ -253,12 +254,14 @@ void vf_sketch_slot(struct vf_graph *g, uint32_t slot);
 struct vf_rows vf_rows_to_walk(const struct vf_graph *g);
 /* Aims the walker at a question, its walk too: over sketches where there are some. */
 void vf_walker_aim(const struct vf_graph *g, const float *vector, struct vf_walker *w);
+/* A question that lies outside of the basis is walked over codes. */
+void vf_walker_aim_walk(const struct vf_graph *g, struct vf_walker *w);
+/* Aims the walker's walks at a slot that is to be linked; over codes when it lies outside of the basis. */
+void vf_walker_aim_at_slot(struct vf_graph *g, struct vf_walker *w, uint32_t slot);
 static inline const uint8_t *vf_row(const struct vf_rows *rows, uint32_t slot)
 {
 	return rows->base + slot * rows->stride;
 }
-/* Of a slot that is linked: whether such still lie where the basis does. */
-void vf_sketch_watch(struct vf_graph *g, const struct vf_walker *w, uint32_t slot);
 /* For an audit. */
 bool vf_sketch_is_right(const struct vf_graph *g, uint32_t slot);
 uint64_t vf_sketch_bytes(struct vf_graph *g);

@@ -47,8 +47,7 @@ static uint32_t candidates_of(struct vf_graph *g, struct vf_walker *w, const str
 
 static struct vf_beam link_beam(struct vf_graph *g, struct vf_walker *w, uint32_t slot, uint32_t width)
 {
-	w->goal = vf_row(&w->rows, slot);
-	w->goal_gather = g->gather;
+	vf_walker_aim_at_slot(g, w, slot);
 	return (struct vf_beam){
 		.width = width,
 		.sift = atomic_load_explicit(&g->ndead, memory_order_relaxed) > 0, .visits_max = UINT64_MAX,
@@ -140,6 +139,7 @@ static void finish(struct vf_graph *g, uint32_t slot)
 			return;
 	} while (!atomic_compare_exchange_weak(&g->state[slot], &is, (uint8_t)((is & ~VF_IS_STATE) | VF_SLOT_LINKED)));
 	atomic_fetch_add(&g->nlinked, 1);
+	atomic_fetch_add(&g->nchanges, 1);
 	vf_slot_settle(g, slot);
 }
 
@@ -177,7 +177,6 @@ static void link_slot(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 	if (rising)
 		pthread_mutex_unlock(&g->entry_lock);
 	if (linked) {
-		vf_sketch_watch(g, w, slot);
 		finish(g, slot);
 	} else {
 		/* Every node is condemned: wait until the sweep has emptied the graph. */

@@ -114,6 +114,7 @@ static bool walk(struct vf_graph *g, struct vf_walker *w, const struct vf_search
 	beam->hop = hops(search, live);
 	beam->share = only ? (double)only->count / (double)live : 1;
 	beam->visits_max = only ? only->count : UINT64_MAX;
+	vf_walker_aim_walk(g, w);
 	beam->width += w->rows.basis ? w->rows.basis->spare : 0;
 	vf_beam_descend(g, w, beam, entry, &at, &distance);
 	vf_beam_walk(g, w, beam, at, distance);

@@ -13,11 +13,10 @@
 #define DIM_MIN       192u
 /* Enough to fit to and to test with. */
 #define SLOTS_MIN     4096u
-/* A basis is fitted anew when the graph is this many times as large; sooner when many of the vectors that are linked lie outside of it. */
-#define GROWTH        4.0
-#define GROWTH_ASTRAY 1.5
-#define WINDOW        512u
-#define ASTRAY        (WINDOW / 10)
+/* A basis is fitted anew when so many times the vectors that there were have been linked since; sooner when many of these lie outside of it. */
+#define LINKS_FACTOR  3u
+#define STRAYS_MIN    512u
+#define STRAYS_PART   12u
 /* Filled in one go, so that linkers come to other work, and in one hold of the lock that adds wait for. */
 #define STEP_SLOTS    2048u
 #define HOLD_SLOTS    64u
@@ -115,27 +114,37 @@ struct vf_rows vf_rows_to_walk(const struct vf_graph *g)
 void vf_walker_aim(const struct vf_graph *g, const float *vector, struct vf_walker *w)
 {
 	vf_quant_aim(g, vector, w);
-	if (w->aim != w->code)
-		w->rows = rows_of_codes(g);
 	w->goal = w->aim;
 	w->goal_gather = w->gather;
-	if (w->rows.basis) {
-		w->sketch_off = vf_basis_sketch_query(g, w->rows.basis, w->code, w->sketch);
+	if (w->rows.basis && w->aim == w->code) {
+		w->sketch_off = vf_basis_sketch_query(g, w->rows.basis, w->code, w->sketch, &w->stray);
 		w->goal = w->sketch;
+	}
+	if (w->goal != w->sketch)
+		w->rows = rows_of_codes(g);
+}
+
+/* For a walk; a scan loses nothing. */
+void vf_walker_aim_walk(const struct vf_graph *g, struct vf_walker *w)
+{
+	if (w->rows.basis && w->stray) {
+		w->rows = rows_of_codes(g);
+		w->goal = w->aim;
 	}
 }
 
-void vf_sketch_watch(struct vf_graph *g, const struct vf_walker *w, uint32_t slot)
+void vf_walker_aim_at_slot(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 {
 	struct vf_sketching *s = &g->sketching;
 
-	if (!w->rows.basis)
-		return;
-	if (vf_basis_outside(g, w->rows.basis, vf_slot_code(g, slot), vf_row(&w->rows, slot)) > w->rows.basis->stray)
+	w->rows = w->walked;
+	if (w->rows.basis && vf_basis_outside(g, w->rows.basis, vf_slot_code(g, slot), vf_row(&w->rows, slot)) > w->rows.basis->stray) {
 		atomic_fetch_add_explicit(&s->strays, 1, memory_order_relaxed);
-	if (atomic_fetch_add_explicit(&s->watched, 1, memory_order_relaxed) % WINDOW == WINDOW - 1 &&
-	    atomic_exchange_explicit(&s->strays, 0, memory_order_relaxed) > ASTRAY)
-		atomic_store_explicit(&s->astray, true, memory_order_relaxed);
+		w->rows = rows_of_codes(g);
+	}
+	atomic_fetch_add_explicit(&s->links, 1, memory_order_relaxed);
+	w->goal = vf_row(&w->rows, slot);
+	w->goal_gather = g->gather;
 }
 
 /* ---- making ---- */
@@ -148,11 +157,19 @@ static uint64_t count_of(struct vf_graph *g)
 static bool is_due(struct vf_graph *g)
 {
 	const struct vf_sketching *s = &g->sketching;
-	double growth = atomic_load_explicit(&s->astray, memory_order_relaxed) ? GROWTH_ASTRAY : GROWTH;
-	uint64_t count = count_of(g);
+	uint64_t at = atomic_load_explicit(&s->fitted_at, memory_order_relaxed);
+	uint64_t strays = atomic_load_explicit(&s->strays, memory_order_relaxed);
 
-	return g->quant.code == VF_CODE_U8 && g->quant.dim >= DIM_MIN && count >= SLOTS_MIN &&
-	       (double)count >= growth * (double)atomic_load_explicit(&s->fitted_at, memory_order_relaxed);
+	if (g->quant.code != VF_CODE_U8 || g->quant.dim < DIM_MIN || count_of(g) < SLOTS_MIN)
+		return false;
+	return at == 0 || atomic_load_explicit(&s->links, memory_order_relaxed) >= LINKS_FACTOR * at || (strays >= STRAYS_MIN && strays >= at / STRAYS_PART);
+}
+
+/* What is linked from now on is held against a new basis. */
+static void watch_anew(struct vf_sketching *s)
+{
+	atomic_store(&s->links, 0);
+	atomic_store(&s->strays, 0);
 }
 
 /* Walks go over this one from now on (NULL: over the codes). */
@@ -165,6 +182,7 @@ static void replace(struct vf_graph *g, struct vf_sketches *next)
 	atomic_store(&s->dims, next ? next->basis.dims : 0);
 	atomic_fetch_add(&s->replaced, 1);
 	vf_walker_grace(g);
+	watch_anew(s);
 	pthread_rwlock_wrlock(&s->lock);
 	s->tables[0] = next;
 	s->tables[1] = NULL;
@@ -194,7 +212,7 @@ static void begin(struct vf_graph *g)
 	struct vf_sketches *t = calloc(1, sizeof *t);
 
 	atomic_store(&s->fitted_at, count_of(g));
-	atomic_store(&s->astray, false);
+	watch_anew(s);
 	int rc = t ? vf_basis_fit(g, &t->basis, &err) : vf_oom(&err);
 	if (rc == 1 && atomic_load(&s->walked))
 		replace(g, NULL);

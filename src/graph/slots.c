@@ -108,6 +108,7 @@ void vf_graph_remove(struct vf_graph *g, uint32_t slot)
 			return;
 	} while (!atomic_compare_exchange_weak(&g->state[slot], &is, (uint8_t)((is & ~VF_IS_STATE) | VF_SLOT_DEAD)));
 	atomic_fetch_add(&g->ndead, 1);
+	atomic_fetch_add(&g->nchanges, 1);
 	if (state == VF_SLOT_PENDING) {
 		/* A linker that has taken it already will find it dead. */
 		atomic_fetch_and(&g->waiting[slot / 64], ~(1ull << (slot % 64)));

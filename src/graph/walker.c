@@ -146,7 +146,7 @@ static int get(struct vf_graph *g, uint32_t slots, uint32_t width, struct vf_wal
 		enlist(g, w);
 	}
 	w->stats = (struct vf_search_stats){ 0 };
-	w->rows = vf_rows_to_walk(g);
+	w->rows = w->walked = vf_rows_to_walk(g);
 	/* Three times the width: room for guides between the results. */
 	if ((rc = more_slots(w, slots, err)) || (rc = more_pool(w, 3 * width + 64, err)))
 		vf_walker_put(g, w);

@@ -332,14 +332,14 @@ static int64_t checkpoint_after(struct vf_index *index, const struct state *stat
 	return now >= due || atomic_load(&index->keeper->linked_since) >= CHECKPOINT_LINKS ? 0 : due - now;
 }
 
-/* Linking has come to rest, and a tenth of the graph is new since the effort was measured, or walks go over something else. */
+/* Linking has come to rest, and a tenth of the graph has changed since the effort was measured, or walks go over something else. */
 static bool wants_measuring(struct vf_index *index, const struct state *state)
 {
-	uint64_t at = atomic_load(&index->keeper->measured_at), linked = state->counts.linked;
+	uint64_t at = atomic_load(&index->keeper->measured_at);
 
-	if (state->flat || state->counts.pending || linked == 0)
+	if (state->flat || state->counts.pending || state->counts.linked == 0)
 		return false;
-	return at == 0 || 10 * (linked > at ? linked - at : at - linked) > at || state->counts.sketchings != atomic_load(&index->keeper->measured_over);
+	return at == 0 || 10 * (state->counts.changes + 1 - at) > state->counts.linked || state->counts.sketchings != atomic_load(&index->keeper->measured_over);
 }
 
 void vf_memory_measure_again(struct vf_index *index)
@@ -356,7 +356,7 @@ static void measure(struct vf_index *index)
 	look(index, &state);
 	if (!state.loaded || !wants_measuring(index, &state) || pthread_mutex_trylock(&index->keeper->measuring))
 		return;
-	atomic_store(&index->keeper->measured_at, state.counts.linked);
+	atomic_store(&index->keeper->measured_at, state.counts.changes + 1);
 	atomic_store(&index->keeper->measured_over, state.counts.sketchings);
 	if (vf_effort_measure(index, &err) < 0)
 		vf_index_warn(index, "the effort of a search is not measured: %s", err.text);

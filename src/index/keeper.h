@@ -17,7 +17,7 @@ struct vf_graph_keeper {
 	_Atomic int64_t link_ns;           /* what linking one took the last time */
 	_Atomic int64_t checkpoint_ns;     /* monotonic; when the last checkpoint ended, or the graph was loaded */
 	_Atomic int64_t sweep_ns;
-	_Atomic uint64_t measured_at;      /* linked slots when the effort was measured; 0 never */
+	_Atomic uint64_t measured_at;      /* changes of the graph when the effort was measured, and 1; 0 never */
 	_Atomic uint32_t measured_over;    /* sketchings of the graph then */
 	_Atomic uint64_t fitted_at;        /* linked slots when the quantizer was last held against the vectors; 0 never */
 	_Atomic uint64_t deaths_at;        /* of the index, when the graph was made */
