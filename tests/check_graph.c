@@ -831,6 +831,27 @@ START_TEST(those_who_wait_are_linked_near_ones_one_after_the_other)
 }
 END_TEST
 
+/* Codes that reached as far would be the same for all the others. */
+START_TEST(a_few_giants_spoil_nothing)
+{
+	for (size_t i = 0; i < 3; i++) {
+		struct world w = world_new(metrics[i], 48, 6000, VF_CODE_U8);
+		for (size_t k = 0; k < 20; k++)
+			for (uint32_t d = 0; d < w.dim; d++)
+				w.vectors[k * 300 * w.dim + d] *= 300;
+		vf_graph_free(&w.graph);
+		world_graph(&w, VF_CODE_U8);
+		add(&w, 0, w.n);
+		link_all(&w);
+		audit(&w);
+		if (metrics[i] == VF_EUCLIDEAN)
+			ck_assert_uint_eq(outliers_of(&w), 20);
+		expect_recall("beside giants", recall(&w, 100, NULL), metrics[i] == VF_DOT ? 0.8 : 0.97);
+		world_free(&w);
+	}
+}
+END_TEST
+
 START_TEST(outliers_past_their_number_are_linked_like_others)
 {
 	struct world w = world_new(VF_EUCLIDEAN, 48, 4000, VF_CODE_U8);
@@ -1532,7 +1553,7 @@ CHECK_MAIN("graph",
 	vectors_beyond_the_codes_are_found_at_their_true_place, vectors_beyond_the_codes_come_back_after_loading,
 	questions_beyond_the_codes_are_measured_truly, who_asks_for_a_stored_vector_finds_it_at_the_smallest_effort,
 	those_who_wait_are_linked_near_ones_one_after_the_other,
-	outliers_past_their_number_are_linked_like_others,
+	outliers_past_their_number_are_linked_like_others, a_few_giants_spoil_nothing,
 	a_graph_loaded_from_its_chunks_answers_the_same, copies_come_back_from_their_chunks,
 	old_chunks_and_missing_ones_are_harmless, damaged_chunks_neither_crash_nor_lose_a_vector,
 	a_quantizer_comes_back_from_its_bytes_and_refuses_others,

@@ -14,6 +14,9 @@
  * the largest value decides; past that, values whose energy does not count are clipped. */
 #define SIGMAS_FREE 12.0
 #define ENERGY_LOST 1e-6
+/* So few vectors of a sample may be left out that reach so many times as far as the one after them. */
+#define GIANTS_PART 256u
+#define GIANT       4.0f
 /* Vectors to come may lie a little outside the sample. */
 #define CLIP_MARGIN 1.1
 
@@ -31,15 +34,19 @@ struct spread { double *mean; double max, energy; uint64_t count[BINS]; double s
 #define LANES 8u
 struct lanes { double max[LANES], energy[LANES]; };
 
-static void fit_mean(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
+/* Rows of the sample that the fit is for. */
+struct rows { const float **row; size_t n; uint32_t dim; enum vf_metric metric; };
+
+static void fit_mean(struct spread *s, const struct rows *rows)
 {
-	for (size_t r = 0; r < n && metric != VF_DOT; r++) {
-		double scale = (double)scale_of(metric, sample + r * dim, dim);
-		for (uint32_t i = 0; i < dim; i++)
-			s->mean[i] += sample[r * dim + i] * scale;
+	memset(s->mean, 0, rows->dim * sizeof *s->mean);
+	for (size_t r = 0; r < rows->n && rows->metric != VF_DOT; r++) {
+		double scale = (double)scale_of(rows->metric, rows->row[r], rows->dim);
+		for (uint32_t i = 0; i < rows->dim; i++)
+			s->mean[i] += rows->row[r][i] * scale;
 	}
-	for (uint32_t i = 0; n > 0 && i < dim; i++)
-		s->mean[i] /= (double)n;
+	for (uint32_t i = 0; rows->n > 0 && i < rows->dim; i++)
+		s->mean[i] /= (double)rows->n;
 }
 
 static double off_mean(const struct spread *s, const float *row, double scale, uint32_t i)
@@ -53,18 +60,18 @@ static void add_lane(struct lanes *lanes, uint32_t lane, double d)
 	lanes->energy[lane] += d * d;
 }
 
-static void fit_spread(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
+static void fit_spread(struct spread *s, const struct rows *rows)
 {
 	struct lanes lanes = { { 0 }, { 0 } };
 
-	for (size_t r = 0; r < n; r++) {
-		const float *row = sample + r * dim;
-		double scale = (double)scale_of(metric, row, dim);
+	for (size_t r = 0; r < rows->n; r++) {
+		const float *row = rows->row[r];
+		double scale = (double)scale_of(rows->metric, row, rows->dim);
 		uint32_t i = 0;
-		for (; i + LANES <= dim; i += LANES)
+		for (; i + LANES <= rows->dim; i += LANES)
 			for (uint32_t lane = 0; lane < LANES; lane++)
 				add_lane(&lanes, lane, off_mean(s, row, scale, i + lane));
-		for (; i < dim; i++)
+		for (; i < rows->dim; i++)
 			add_lane(&lanes, 0, off_mean(s, row, scale, i));
 	}
 	for (uint32_t lane = 0; lane < LANES; lane++) {
@@ -73,12 +80,12 @@ static void fit_spread(struct spread *s, enum vf_metric metric, uint32_t dim, co
 	}
 }
 
-static void fit_bins(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
+static void fit_bins(struct spread *s, const struct rows *rows)
 {
-	for (size_t r = 0; r < n; r++) {
-		double scale = (double)scale_of(metric, sample + r * dim, dim);
-		for (uint32_t i = 0; i < dim; i++) {
-			double d = off_mean(s, sample + r * dim, scale, i);
+	for (size_t r = 0; r < rows->n; r++) {
+		double scale = (double)scale_of(rows->metric, rows->row[r], rows->dim);
+		for (uint32_t i = 0; i < rows->dim; i++) {
+			double d = off_mean(s, rows->row[r], scale, i);
 			uint32_t bin = (uint32_t)(d / s->max * (BINS - 1));
 			s->count[bin]++;
 			s->sum[bin] += d;
@@ -106,42 +113,98 @@ static double clip_by_energy(const struct spread *s, double least)
 	return clip;
 }
 
-static float fit_step(struct spread *s, enum vf_metric metric, uint32_t dim, const float *sample, size_t n)
+static float fit_step(struct spread *s, const struct rows *rows)
 {
-	fit_spread(s, metric, dim, sample, n);
+	fit_spread(s, rows);
 	if (!(s->max > 0))
 		return 1 / CODE_HALF;
-	double least = SIGMAS_FREE * sqrt(s->energy / ((double)n * dim)), clip = s->max;
+	double least = SIGMAS_FREE * sqrt(s->energy / ((double)rows->n * rows->dim)), clip = s->max;
 	if (clip > least) {
-		fit_bins(s, metric, dim, sample, n);
+		fit_bins(s, rows);
 		clip = clip_by_energy(s, least);
 	}
 	float step = (float)(clip * CLIP_MARGIN) / CODE_HALF;
 	return step > 0 && isfinite(step) ? step : 1 / CODE_HALF;
 }
 
-int vf_quant_fit(struct vf_quant *quant, enum vf_code code, enum vf_metric metric, uint32_t dim,
-                 const float *sample, size_t n, struct vf_err *err)
+/* ---- giants ---- */
+
+static float reach_of(const struct spread *s, const struct rows *rows, size_t r)
 {
-	float *mean = calloc(dim, sizeof *mean);
+	double scale = (double)scale_of(rows->metric, rows->row[r], rows->dim), most = 0;
+
+	for (uint32_t i = 0; i < rows->dim; i++)
+		most = fmax(most, off_mean(s, rows->row[r], scale, i));
+	return (float)most;
+}
+
+static int compare(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* A few vectors that reach far beyond all the others are left out: with codes that reach as far the others would all have the same. They will be
+ * outliers. `reach` and `sorted` have room for all. */
+static void leave_out_giants(const struct spread *s, struct rows *rows, float *reach, float *sorted)
+{
+	size_t kept = 0, giants = rows->n / GIANTS_PART;
+
+	for (size_t r = 0; r < rows->n; r++)
+		sorted[r] = reach[r] = reach_of(s, rows, r);
+	qsort(sorted, rows->n, sizeof *sorted, compare);
+	for (size_t r = 0; r < rows->n; r++)
+		if (!(reach[r] > GIANT * sorted[rows->n - 1 - giants]))
+			rows->row[kept++] = rows->row[r];
+	rows->n = kept;
+}
+
+static int fit(struct vf_quant *quant, struct spread *s, struct rows *rows, struct vf_err *err)
+{
+	float *reach = malloc((2 * rows->n + 1) * sizeof *reach);
+
+	if (!reach)
+		return vf_oom(err);
+	fit_mean(s, rows);
+	if (rows->n > 0)
+		leave_out_giants(s, rows, reach, reach + rows->n);
+	free(reach);
+	fit_mean(s, rows);
+	quant->step = fit_step(s, rows);
+	for (uint32_t i = 0; i < rows->dim; i++)
+		quant->mean[i] = (float)s->mean[i];
+	return 0;
+}
+
+static int fit_sample(struct vf_quant *quant, enum vf_metric metric, const float *sample, size_t n, struct vf_err *err)
+{
+	struct rows rows = { .row = malloc((n + 1) * sizeof *rows.row), .n = n, .dim = quant->dim, .metric = metric };
 	struct spread *spread = calloc(1, sizeof *spread);
 	int rc = 0;
 
-	if (!mean || !spread || !(spread->mean = calloc(dim, sizeof *spread->mean))) {
-		free(mean);
+	if (rows.row && spread && (spread->mean = calloc(quant->dim, sizeof *spread->mean))) {
+		for (size_t r = 0; r < n; r++)
+			rows.row[r] = sample + r * quant->dim;
+		rc = fit(quant, spread, &rows, err);
+	} else {
 		rc = vf_oom(err);
-		goto out;
 	}
-	*quant = (struct vf_quant){ .code = code, .dim = dim, .mean = mean };
-	if (code == VF_CODE_F32)
-		goto out;
-	fit_mean(spread, metric, dim, sample, n);
-	quant->step = fit_step(spread, metric, dim, sample, n);
-	for (uint32_t i = 0; i < dim; i++)
-		mean[i] = (float)spread->mean[i];
-out:
 	free(spread ? spread->mean : NULL);
 	free(spread);
+	free(rows.row);
+	return rc;
+}
+
+int vf_quant_fit(struct vf_quant *quant, enum vf_code code, enum vf_metric metric, uint32_t dim,
+                 const float *sample, size_t n, struct vf_err *err)
+{
+	*quant = (struct vf_quant){ .code = code, .dim = dim, .mean = calloc(dim, sizeof *quant->mean) };
+	if (!quant->mean)
+		return vf_oom(err);
+	int rc = code == VF_CODE_F32 ? 0 : fit_sample(quant, metric, sample, n, err);
+	if (rc)
+		vf_quant_free(quant);
 	return rc;
 }
 
