@@ -22,6 +22,8 @@
 #define TRIES_A_SAMPLE 20u
 #define TRUTH_NS       3000000000ll          /* of this thread's time, for the exact answers; and the same again for the beams */
 #define CANDIDATES     128u
+#define WIDER          8u
+#define NARROW         2
 #define EF_NEIGHBOURS  64u     /* finds the neighbours that a sample is moved by; they need not be the nearest */
 #define SIGMAS_TRUTH   6.0
 #define SIGMAS_GRAPH   3.5
@@ -189,10 +191,11 @@ static int scan(struct measure *m, struct vf_graph *graph, const struct vf_searc
 	return rc;
 }
 
-/* One sample asked; ef 0: exactly. 1 when the question could not be answered as the index is now. */
+/* One sample asked; ef 0: exactly, by as many candidates as there is room for. 1 when the question could not be answered as the index is now, NARROW when
+ * more candidates are needed to be sure. */
 static int ask_sample(struct measure *m, struct vf_probe *probe, const struct sample *sample, uint32_t ef, struct vf_err *err)
 {
-	struct vf_search search = { .query = sample->vector, .want = ef > CANDIDATES || !ef ? CANDIDATES : ef, .ef = ef };
+	struct vf_search search = { .query = sample->vector, .want = !ef ? probe->cap : ef > CANDIDATES ? CANDIDATES : ef, .ef = ef };
 	struct vf_settling how = { .config = m->config, .want = NEIGHBOURS, .sigmas = ef ? SIGMAS_GRAPH : SIGMAS_TRUTH };
 	struct vf_graph *graph;
 	int rc = vf_graph_hold(m->index, &graph, err);
@@ -214,7 +217,25 @@ static int ask_sample(struct measure *m, struct vf_probe *probe, const struct sa
 		return rc;
 	rc = vf_probe_settle(probe, &how, err);
 	vf_txn_end(&how.txn);
-	return rc ? rc : probe->lost > 0 || (!ef && probe->narrow && probe->nhits == CANDIDATES);
+	if (rc == 0 && probe->lost > 0)
+		return 1;
+	return rc == 0 && !ef && probe->narrow && probe->nhits == probe->cap ? NARROW : rc;
+}
+
+/* Codes that tell little need many candidates; without more of them the samples that are left would be those that are easily answered. */
+static int ask_exactly(struct measure *m, struct vf_probe *probe, const struct sample *sample, struct vf_err *err)
+{
+	int rc = ask_sample(m, probe, sample, 0, err);
+
+	while (rc == NARROW && probe->cap < VF_SLOTS_MAX / WIDER) {
+		struct vf_hit *more = realloc(probe->hits, (size_t)probe->cap * WIDER * sizeof *more);
+		if (!more)
+			return vf_oom(err);
+		probe->hits = more;
+		probe->cap *= WIDER;
+		rc = ask_sample(m, probe, sample, 0, err);
+	}
+	return rc;
 }
 
 /* Under cosine a vector counts by its direction. */
@@ -261,7 +282,7 @@ static int truth_of(struct measure *m, struct vf_probe *probe, struct sample *sa
 	size_t others = probe->answer.n - 1, plus = draw % others, minus = (plus + 1 + draw / others % (others - 1)) % others;
 	const struct vf_ranked *rows = probe->answer.rows + 1;
 	if ((rc = move_sample(m, sample, rows[plus].serial, rows[minus].serial, err)) ||
-	    (rc = ask_sample(m, probe, sample, 0, err)))
+	    (rc = ask_exactly(m, probe, sample, err)))
 		return rc;
 	sample->neighbours = (unsigned)probe->answer.n;
 	sample->reach = probe->answer.n ? probe->answer.rows[probe->answer.n - 1].distance : 0;
@@ -359,15 +380,15 @@ static void publish(struct measure *m, const unsigned ppm[VF_EFFORT_STEPS])
 
 static int measure(struct measure *m, struct vf_err *err)
 {
-	struct vf_hit hits[CANDIDATES];
-	struct vf_probe probe = { .hits = hits, .cap = CANDIDATES };
+	struct vf_probe probe = { .hits = malloc(CANDIDATES * sizeof *probe.hits), .cap = CANDIDATES };
 	unsigned ppm[VF_EFFORT_STEPS] = { 0 };
-	int rc;
+	int rc = probe.hits ? pick_samples(m, err) : vf_oom(err);
 
-	if ((rc = pick_samples(m, err)) == 0 && m->n && (rc = find_truth(m, &probe, err)) == 0 && m->n &&
+	if (rc == 0 && m->n && (rc = find_truth(m, &probe, err)) == 0 && m->n &&
 	    (rc = climb(m, &probe, ppm, err)) == 0)
 		publish(m, ppm);
 	free(probe.answer.rows);
+	free(probe.hits);
 	return rc;
 }
 
