@@ -34,12 +34,12 @@ void vf_basis_free(struct vf_basis *basis)
 /* ---- sketches ---- */
 
 /* Numbers that are too large are clamped, which moves no two apart, then rounded. Not fminf: gcc calls it. */
-static float to_bytes(const float *numbers, size_t n, float scale, float zero, uint8_t *bytes)
+static float to_bytes(const float *numbers, size_t n, uint8_t *bytes)
 {
 	float square = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		float number = numbers[i] * scale + (zero + 0.5f);
+		float number = numbers[i] + (VF_CODE_ZERO + 0.5f);
 		number = number > 0 ? number : 0;
 		number = number < UINT8_MAX ? number : UINT8_MAX;
 		bytes[i] = (uint8_t)number;
@@ -49,24 +49,19 @@ static float to_bytes(const float *numbers, size_t n, float scale, float zero, u
 	return sqrtf(square);
 }
 
-static uint32_t directions_of(const struct vf_basis *b)
-{
-	return b->has_rest ? b->dims - 1 : b->dims;
-}
-
 /* About the middle. */
 static const uint8_t *middle_of(const struct vf_graph *g, const struct vf_basis *b)
 {
 	return b->rows + b->dims * g->code_stride;
 }
 
-struct seen { double whole, kept; };   /* squares: of a code, in units of sketches, and of its numbers along the directions */
+struct seen { double whole, kept; };   /* squares: of a code, as long as in a sketch, and of its numbers along the directions */
 
-/* The code along the directions, and how long the rest is. */
+/* The code along the directions. */
 static struct seen look(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, float *numbers)
 {
 	struct seen seen = { (double)b->scale * b->scale * vf_kernels()->l2sq_u8(code, middle_of(g, b), g->numbers), 0 };
-	uint32_t all[VF_SKETCH_DIMS_MAX], n = directions_of(b);
+	uint32_t all[VF_SKETCH_DIMS_MAX], n = vf_basis_directions(b);
 
 	for (uint32_t j = 0; j < n; j++)
 		all[j] = j;
@@ -78,23 +73,24 @@ static struct seen look(const struct vf_graph *g, const struct vf_basis *b, cons
 	return seen;
 }
 
-/* That the last byte has it keeps vectors outside of the basis from being taken for near ones. It is how long they are but for the basis, as stretched as
- * they are along it, so that sketches are no further apart than codes stretched so. */
-static float put_rest(const struct vf_basis *b, const struct seen *seen, uint8_t *byte)
+static double rest_of(const struct seen *seen)
 {
-	double square = (double)b->stretch * b->stretch / ((double)b->scale * b->scale) * seen->whole - seen->kept;
-	float rest = square > 0 ? (float)sqrt(square) : 0;
-
-	return to_bytes(&rest, 1, 1, 0, byte);
+	return seen->whole > seen->kept ? sqrt(seen->whole - seen->kept) : 0;
 }
 
-static float put_sketch(const struct vf_basis *b, const struct seen *seen, const float *numbers, float scale, uint8_t *sketch)
+/* Along the directions what lies outside of them is in the middle of all, where walks would take it for near. By how much longer its rest is than that of any
+ * vector of the trial keeps it away: less than it is away in truth. */
+static uint8_t excess_of(const struct vf_basis *b, const struct seen *seen)
 {
-	float off = to_bytes(numbers, directions_of(b), scale, VF_CODE_ZERO, sketch), rest = 0;
+	double excess = rest_of(seen) - (double)b->reach;
 
-	if (b->has_rest)
-		rest = put_rest(b, seen, sketch + b->dims - 1);
-	return sqrtf(off * off + rest * rest);
+	return (uint8_t)(excess < 0 ? 0 : excess > UINT8_MAX ? UINT8_MAX : excess);
+}
+
+static float put_sketch(const struct vf_basis *b, const struct seen *seen, const float *numbers, uint8_t *sketch)
+{
+	sketch[b->dims - 1] = excess_of(b, seen);
+	return to_bytes(numbers, vf_basis_directions(b), sketch);
 }
 
 float vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch)
@@ -102,29 +98,32 @@ float vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *b, const 
 	float numbers[VF_SKETCH_DIMS_MAX];
 	struct seen seen = look(g, b, code, numbers);
 
-	return put_sketch(b, &seen, numbers, 1, sketch);
+	return put_sketch(b, &seen, numbers, sketch);
 }
 
 float vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch, bool *stray)
 {
-	float numbers[VF_SKETCH_DIMS_MAX], scale = 1;
+	float numbers[VF_SKETCH_DIMS_MAX];
 	struct seen seen = look(g, b, code, numbers);
 
 	*stray = seen.whole - seen.kept > (double)b->stray * seen.whole;
-	/* A code with a scale of its own may lie anywhere. */
-	if (g->params.metric == VF_DOT) {
-		float largest = vf_largest(numbers, directions_of(b));
-		scale = largest > 1e-9f ? 127 / largest : 1;
-	}
-	return put_sketch(b, &seen, numbers, scale, sketch);
+	return put_sketch(b, &seen, numbers, sketch);
 }
 
 float vf_basis_outside(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, const uint8_t *sketch)
 {
 	const uint8_t *middle = middle_of(g, b);
-	float whole = (float)vf_kernels()->l2sq_u8(code, middle, g->numbers), kept = (float)vf_kernels()->l2sq_u8(sketch, middle, directions_of(b));
+	float whole = (float)vf_kernels()->l2sq_u8(code, middle, g->numbers), kept = (float)vf_kernels()->l2sq_u8(sketch, middle, vf_basis_directions(b));
 
 	return whole > 0 ? 1 - kept / (b->scale * b->scale * whole) : 0;
+}
+
+float vf_basis_rest(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code)
+{
+	float numbers[VF_SKETCH_DIMS_MAX];
+	struct seen seen = look(g, b, code, numbers);
+
+	return (float)rest_of(&seen);
 }
 
 /* ---- fitting ---- */
@@ -138,27 +137,45 @@ static void put_row(struct vf_basis *b, size_t stride, size_t j, const float *ro
 		b->rows[j * stride + i] = (uint8_t)(lrintf(row[i] * 127 / top) + VF_CODE_ZERO);
 }
 
-/* The root of what no eigenvalue of the rows' products with each other exceeds (Gershgorin). */
-static float stretch_of(const struct vf_graph *g, const struct vf_basis *b)
+/* As floats from kernels. */
+static void square(float *m, size_t n, float *out)
 {
-	double most = 0;
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j <= i; j++)
+			out[i * n + j] = out[j * n + i] = vf_kernels()->dot_f32(m + i * n, m + j * n, n);
+}
 
-	for (size_t i = 0; i < directions_of(b); i++) {
-		double sum = 0;
-		for (size_t j = 0; j < directions_of(b); j++)
-			sum += fabs((double)b->factor[i] * b->factor[j] * vf_kernels()->dot_u8(b->rows + i * g->code_stride, b->rows + j * g->code_stride, g->numbers));
-		most = sum > most ? sum : most;
-	}
-	return (float)(sqrt(most) * (1 + FLOAT_OFF));
+/* The root of what no eigenvalue of the rows' products with each other exceeds: the largest of the squares, and the norm of the rest, which is at most the
+ * fourth root of the Frobenius norm of its fourth power (a tenth of what circles around the squares would say). */
+static int stretch_of(const struct vf_graph *g, struct vf_basis *b, struct vf_err *err)
+{
+	size_t n = vf_basis_directions(b);
+	float *products = malloc(2 * n * n * sizeof *products), *power = products + n * n;
+	double largest = 0, norm = 0;
+
+	if (!products)
+		return vf_oom(err);
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < n; j++) {
+			double product = (double)b->factor[i] * b->factor[j] * vf_kernels()->dot_u8(b->rows + i * g->code_stride, b->rows + j * g->code_stride, g->numbers);
+			largest = i == j && product > largest ? product : largest;
+			products[i * n + j] = i == j ? 0 : (float)product;
+		}
+	square(products, n, power);
+	square(power, n, products);
+	for (size_t i = 0; i < n * n; i++)
+		norm += (double)products[i] * products[i];
+	b->stretch = (float)(sqrt(largest + pow(norm, 0.125)) * (1 + FLOAT_OFF));
+	free(products);
+	return 0;
 }
 
 static void put_rows(const struct vf_graph *g, struct vf_basis *b, const float *directions, float largest)
 {
 	b->scale = 127 / (RANGE_MARGIN * (largest > 1 ? largest : 1));
 	memset(b->rows, VF_CODE_ZERO, (b->dims + 1) * g->code_stride);
-	for (size_t j = 0; j < directions_of(b); j++)
+	for (size_t j = 0; j < vf_basis_directions(b); j++)
 		put_row(b, g->code_stride, j, directions + j * g->quant.dim, g->quant.dim, b->scale);
-	b->stretch = stretch_of(g, b);
 }
 
 /* Of the first `dims` directions. Free it also after a failure. */
@@ -166,11 +183,12 @@ static int make_basis(const struct vf_graph *g, struct vf_directions *d, size_t 
 {
 	float *turned = malloc(dims * d->dim * sizeof *turned), largest;
 
-	/* Products have no distance to complete. */
-	*out = (struct vf_basis){ .dims = (uint32_t)dims, .has_rest = g->params.metric != VF_DOT, .factor = malloc(dims * sizeof *out->factor), .rows = aligned_alloc(64, (dims + 1) * g->code_stride) };
-	int rc = turned && out->factor && out->rows ? vf_directions_turn(d, directions_of(out), turned, &largest, err) : vf_oom(err);
-	if (rc == 0)
+	*out = (struct vf_basis){ .dims = (uint32_t)dims, .factor = malloc(dims * sizeof *out->factor), .rows = aligned_alloc(64, (dims + 1) * g->code_stride) };
+	int rc = turned && out->factor && out->rows ? vf_directions_turn(d, vf_basis_directions(out), turned, &largest, err) : vf_oom(err);
+	if (rc == 0) {
 		put_rows(g, out, turned, largest);
+		rc = stretch_of(g, out, err);
+	}
 	free(turned);
 	return rc;
 }

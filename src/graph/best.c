@@ -24,14 +24,14 @@ int vf_best_init(struct vf_best *best, struct vf_graph *g, struct vf_walker *w, 
 }
 
 /* The distance of sketches above which that of codes is above `far`: two sketches are no further apart than `stretch` times their codes, and what rounding has
- * moved them. Products have no such bound. */
+ * moved them. */
 static float sieve_of(const struct vf_best *best)
 {
 	const struct vf_walker *w = best->walker;
 	uint32_t bits;
 	float rounding;
 
-	if (!w->rows.basis || best->graph->params.metric == VF_DOT)
+	if (!w->rows.basis)
 		return INFINITY;
 	bits = atomic_load_explicit(&w->rows.basis->rounding, memory_order_relaxed);
 	memcpy(&rounding, &bits, sizeof rounding);
@@ -111,7 +111,8 @@ static void sift(struct vf_best *best)
 	const struct vf_walker *w = best->walker;
 	float distance[VF_BEST_BATCH];
 
-	w->goal_gather(w->goal, w->rows.base, w->rows.stride, best->ids, best->nids, w->rows.numbers, distance);
+	/* Without the excess, which is no distance. */
+	w->goal_gather(w->goal, w->rows.base, w->rows.stride, best->ids, best->nids, vf_basis_directions(w->rows.basis), distance);
 	for (uint32_t i = 0; i < best->nids; i++)
 		if (!(distance[i] > best->sieve)) {
 			vf_prefetch_row(vf_slot_code(best->graph, best->ids[i]), best->graph->code_stride);

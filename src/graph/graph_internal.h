@@ -56,7 +56,7 @@ struct vf_basis {
 	uint8_t *rows;                 /* dims + 1 of code_stride, aligned */
 	float *factor;
 	float scale;                   /* of lengths: in a sketch, of those in codes */
-	bool has_rest;                 /* the last byte is the length of what the directions lack, not one more direction */
+	float reach;                   /* the last byte is no direction, but how much longer than this the rest is that the directions lack */
 	float stretch;                 /* two sketches are at most so many times as far apart as their codes, but for rounding */
 	_Atomic uint32_t rounding;     /* the furthest that it has moved a sketch of the table, a float's bits, which rise as it does */
 	uint32_t spare;                /* by so many a walk over sketches has to be wider */
@@ -239,8 +239,11 @@ int vf_basis_fit(struct vf_graph *g, struct vf_basis *out, struct vf_err *err);
 void vf_basis_free(struct vf_basis *basis);
 /* `sketch` has basis->dims bytes. Returns how far rounding has moved it. */
 float vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch);
-/* Of a query, whose code under dot has a scale of its own. A stray lies outside of the basis: sketches tell little of what is near it. */
+/* Of a query. A stray lies outside of the basis: sketches tell little of what is near it. */
 float vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, uint8_t *sketch, bool *stray);
+static inline uint32_t vf_basis_directions(const struct vf_basis *basis) { return basis->dims - 1; }
+/* How long the part of a code is that the directions lack, as long as in a sketch. */
+float vf_basis_rest(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code);
 /* The share of a code's square that its sketch lacks. */
 float vf_basis_outside(const struct vf_graph *g, const struct vf_basis *basis, const uint8_t *code, const uint8_t *sketch);
 
@@ -262,6 +265,13 @@ static inline const uint8_t *vf_row(const struct vf_rows *rows, uint32_t slot)
 {
 	return rows->base + slot * rows->stride;
 }
+/* 0 of what lies where the basis does. */
+static inline uint8_t vf_sketch_excess(const struct vf_rows *rows, uint32_t slot)
+{
+	return vf_row(rows, slot)[vf_basis_directions(rows->basis)];
+}
+/* The walker's rows, or codes where a neighbour to choose, or who is chosen for, lies outside of the basis. */
+struct vf_rows vf_rows_to_choose_by(const struct vf_graph *g, const struct vf_walker *w, uint32_t owner, const struct vf_candidate *candidates, uint32_t n);
 /* For an audit. */
 bool vf_sketch_is_right(const struct vf_graph *g, uint32_t slot);
 uint64_t vf_sketch_bytes(struct vf_graph *g);

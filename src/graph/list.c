@@ -59,12 +59,15 @@ static void prune_into(struct vf_graph *g, struct vf_walker *w, uint32_t slot, u
 		candidates[i].link = i < count ? vf_list_at(list, i) : link;
 		slots[i] = candidates[i].link & VF_LINK_SLOT;
 	}
+	struct vf_rows rows = w->rows;
+	w->rows = vf_rows_to_choose_by(g, w, slot, candidates, count + 1);
 	g->gather(vf_row(&w->rows, slot), w->rows.base, w->rows.stride, slots, count + 1, w->rows.numbers, distance);
 	w->stats.distances += count + 1;
 	for (uint32_t i = 0; i <= count; i++)
 		candidates[i].distance = distance[i];
 	vf_candidates_sort(candidates, count + 1);
 	uint32_t chosen = vf_select(g, w, candidates, count + 1, vf_list_room(g, level), links);
+	w->rows = rows;
 	vf_list_write(g, slot, level, links, chosen);
 }
 

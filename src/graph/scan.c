@@ -56,7 +56,7 @@ struct scanning {
 /* Of a row that is looked at. */
 static size_t bytes_of_row(const struct vf_graph *g)
 {
-	uint32_t dims = g->params.metric == VF_DOT ? 0 : atomic_load(&g->sketching.dims);
+	uint32_t dims = atomic_load(&g->sketching.dims);
 
 	return dims ? dims : g->code_stride;
 }

@@ -133,6 +133,17 @@ void vf_walker_aim_walk(const struct vf_graph *g, struct vf_walker *w)
 	}
 }
 
+/* Sketches tell nothing of how what lies outside of the basis lies to each other. */
+struct vf_rows vf_rows_to_choose_by(const struct vf_graph *g, const struct vf_walker *w, uint32_t owner, const struct vf_candidate *candidates, uint32_t n)
+{
+	if (!w->rows.basis)
+		return w->rows;
+	bool stray = vf_sketch_excess(&w->rows, owner) > 0;
+	for (uint32_t i = 0; i < n && !stray; i++)
+		stray = vf_sketch_excess(&w->rows, candidates[i].link & VF_LINK_SLOT) > 0;
+	return stray ? rows_of_codes(g) : w->rows;
+}
+
 void vf_walker_aim_at_slot(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 {
 	struct vf_sketching *s = &g->sketching;
@@ -160,7 +171,8 @@ static bool is_due(struct vf_graph *g)
 	uint64_t at = atomic_load_explicit(&s->fitted_at, memory_order_relaxed);
 	uint64_t strays = atomic_load_explicit(&s->strays, memory_order_relaxed);
 
-	if (g->quant.code != VF_CODE_U8 || g->quant.dim < DIM_MIN || count_of(g) < SLOTS_MIN)
+	/* Under dot what lies outside of the basis cannot be kept away. */
+	if (g->quant.code != VF_CODE_U8 || g->params.metric == VF_DOT || g->quant.dim < DIM_MIN || count_of(g) < SLOTS_MIN)
 		return false;
 	return at == 0 || atomic_load_explicit(&s->links, memory_order_relaxed) >= LINKS_FACTOR * at || (strays >= STRAYS_MIN && strays >= at / STRAYS_PART);
 }

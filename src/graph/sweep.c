@@ -161,6 +161,8 @@ static void repair_list(struct vf_graph *g, struct vf_walker *w, uint32_t slot, 
 	vf_node_lock(g, slot);
 	gather(g, w, &r);
 	if (r.changed) {
+		w->rows = w->walked;
+		w->rows = vf_rows_to_choose_by(g, w, slot, w->candidates, r.count);
 		measure(g, w, &r);
 		vf_candidates_sort(w->candidates, r.count);
 		uint32_t n = vf_select(g, w, w->candidates, r.count, vf_list_room(g, level), links);

@@ -8,12 +8,14 @@
 
 #define QUERIES      128u
 /* Of this many nearest so large a part must be among these and a few more by sketches; by so many a walk over sketches is wider. Of the 784 dimensions of
- * Fashion-MNIST 192 pass, of clustered sets with an inner dimension of 32 the first 64. */
+ * Fashion-MNIST 192 to 256 pass, of clustered sets with an inner dimension of 32 the first 64. */
 #define NEIGHBOURS   10u
 #define FOUND_ENOUGH 0.99
 #define SPARE_MAX    6u
 /* One in a hundred has as much outside of the basis, or more. */
 #define STRAY_SHARE  0.01
+/* Vectors to come may lie a little further outside than any of them. */
+#define REACH_MARGIN 1.1f
 
 struct trial {
 	const struct vf_graph *g;
@@ -36,16 +38,19 @@ static void nearest(const struct trial *t, const float *distance, size_t query, 
 	vf_keys_select(t->keys, n, want);
 }
 
+static void measure(const struct trial *t, const struct vf_basis *b, size_t query)
+{
+	t->g->gather(t->codes + query * t->stride, t->codes, t->stride, t->all, t->n, t->g->numbers, t->distance);
+	t->g->gather(t->sketches + query * b->dims, t->sketches, b->dims, t->all, t->n, b->dims, t->by_sketch);
+}
+
 /* Where by sketches the nearest of one query come: adds to `at` how many at each place. One as near as the last of them is as good: there may be
  * copies. */
-static void rank_nearest(const struct trial *t, const struct vf_basis *b, size_t query, size_t at[NEIGHBOURS + SPARE_MAX])
+static void rank_nearest(const struct trial *t, size_t query, size_t at[NEIGHBOURS + SPARE_MAX])
 {
-	const struct vf_graph *g = t->g;
-	size_t n = t->n, found = 0;
 	float last = -INFINITY;
+	size_t found = 0;
 
-	g->gather(t->codes + query * t->stride, t->codes, t->stride, t->all, n, g->numbers, t->distance);
-	g->gather(t->sketches + query * b->dims, t->sketches, b->dims, t->all, n, b->dims, t->by_sketch);
 	nearest(t, t->distance, query, NEIGHBOURS);
 	for (size_t i = 0; i < NEIGHBOURS; i++)
 		last = fmaxf(last, vf_key_distance(t->keys[i]));
@@ -64,8 +69,10 @@ static uint32_t spare_of(const struct trial *t, const struct vf_basis *b)
 	size_t at[NEIGHBOURS + SPARE_MAX] = { 0 }, found = 0;
 	uint32_t places = 0;
 
-	for (size_t i = 0; i < QUERIES; i++)
-		rank_nearest(t, b, i * t->n / QUERIES, at);
+	for (size_t i = 0; i < QUERIES; i++) {
+		measure(t, b, i * t->n / QUERIES);
+		rank_nearest(t, i * t->n / QUERIES, at);
+	}
 	while (places < NEIGHBOURS + SPARE_MAX && (double)found < FOUND_ENOUGH * NEIGHBOURS * QUERIES)
 		found += at[places++];
 	if ((double)found < FOUND_ENOUGH * NEIGHBOURS * QUERIES)
@@ -80,24 +87,30 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void note_strays(struct trial *t, struct vf_basis *b)
+/* What is usual outside of the basis. */
+static void note_rests(struct trial *t, struct vf_basis *b)
 {
 	size_t n = t->n;
 
-	for (size_t i = 0; i < n; i++)
-		t->distance[i] = vf_basis_outside(t->g, b, t->codes + i * t->stride, t->sketches + i * b->dims);
+	for (size_t i = 0; i < n; i++) {
+		const uint8_t *code = t->codes + i * t->stride;
+		t->distance[i] = vf_basis_outside(t->g, b, code, t->sketches + i * b->dims);
+		b->reach = fmaxf(b->reach, REACH_MARGIN * vf_basis_rest(t->g, b, code));
+	}
 	qsort(t->distance, n, sizeof *t->distance, compare);
 	b->stray = t->distance[n - 1 - (size_t)((double)n * STRAY_SHARE)];
 }
 
 static bool passes(struct trial *t, struct vf_basis *b)
 {
+	b->reach = INFINITY;
 	for (size_t i = 0; i < t->n; i++)
 		vf_basis_sketch(t->g, b, t->codes + i * t->stride, t->sketches + i * b->dims);
 	b->spare = spare_of(t, b);
 	if (b->spare > SPARE_MAX)
 		return false;
-	note_strays(t, b);
+	b->reach = 0;
+	note_rests(t, b);
 	return true;
 }
 
