@@ -1419,6 +1419,27 @@ START_TEST(vectors_from_elsewhere_in_used_slots_are_found)
 }
 END_TEST
 
+/* A sketch has room for little more than there was. */
+START_TEST(vectors_longer_than_those_before_are_found)
+{
+	struct world w = world_of_few_directions(VF_EUCLIDEAN, MANY + 400);
+
+	for (size_t i = (size_t)MANY * WIDE; i < w.n * WIDE; i++)
+		w.vectors[i] *= 2.5f;
+	add(&w, 0, MANY);
+	sketch_all(&w);
+	add(&w, MANY, w.n);
+	link_all(&w);
+	ck_assert_uint_eq(sketch_dims_of(&w), 64);
+	audit(&w);
+	expect_recall("those as long as before", recall(&w, 64, NULL), 0.97);
+	for (size_t i = 0; i < w.nqueries * WIDE; i++)
+		w.queries[i] *= 2.5f;
+	expect_recall("those that are longer", recall(&w, 64, NULL), 0.97);
+	world_free(&w);
+}
+END_TEST
+
 START_TEST(copies_are_found_by_way_of_sketches)
 {
 	struct world w = world_of_few_directions(VF_EUCLIDEAN, MANY);
@@ -1591,5 +1612,5 @@ CHECK_MAIN("graph",
 	a_quantizer_comes_back_from_its_bytes_and_refuses_others,
 	walks_over_sketches_find_what_brute_force_finds, a_scan_that_sketches_shorten_finds_the_same, vectors_that_spread_everywhere_have_no_sketches,
 	sketches_are_made_anew_when_what_comes_lies_elsewhere, who_comes_into_a_used_slot_has_a_sketch_of_its_own,
-	vectors_from_elsewhere_in_used_slots_are_found, copies_are_found_by_way_of_sketches,
+	vectors_from_elsewhere_in_used_slots_are_found, vectors_longer_than_those_before_are_found, copies_are_found_by_way_of_sketches,
 	linkers_searches_removals_and_sweeps_run_side_by_side, sketches_are_made_beside_all_of_them)

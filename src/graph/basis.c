@@ -10,14 +10,16 @@
 
 #define SAMPLE_ROWS_MAX  4096u
 #define SAMPLE_BYTES_MAX (16u << 20)
-/* That many rows to find a direction by. */
+/* To find a direction by. */
 #define ROWS_A_DIRECTION 2u
 /* Sketches are worth their memory where codes are this many times as long. */
-#define SHORTER         3u
+#define SHORTER          3u
 /* Vectors to come may lie a little outside the sample. */
-#define RANGE_MARGIN    1.1f
+#define RANGE_MARGIN     1.1f
+/* Of a byte from the middle. */
+#define REACH            127.0f
 /* What float arithmetic puts a length off by, at most and by far. */
-#define FLOAT_OFF       1e-5
+#define FLOAT_OFF        1e-5
 
 struct sample {
 	size_t nfit, ntrial;
@@ -55,7 +57,8 @@ static const uint8_t *middle_of(const struct vf_graph *g, const struct vf_basis 
 	return b->rows + b->dims * g->code_stride;
 }
 
-struct seen { double whole, kept; };   /* squares: of a code, as long as in a sketch, and of its numbers along the directions */
+/* Squares: of a code, as long as in a sketch, and of its numbers along the directions as far as a sketch reaches. */
+struct seen { double whole, kept; };
 
 /* The code along the directions. */
 static struct seen look(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, float *numbers)
@@ -68,7 +71,8 @@ static struct seen look(const struct vf_graph *g, const struct vf_basis *b, cons
 	vf_kernels()->dot_u8_gather(code, b->rows, g->code_stride, all, n, g->numbers, numbers);
 	for (uint32_t j = 0; j < n; j++) {
 		numbers[j] *= -b->factor[j];
-		seen.kept += (double)numbers[j] * numbers[j];
+		double kept = fabsf(numbers[j]) < REACH ? numbers[j] : REACH;
+		seen.kept += kept * kept;
 	}
 	return seen;
 }
@@ -132,9 +136,9 @@ static void put_row(struct vf_basis *b, size_t stride, size_t j, const float *ro
 {
 	float top = vf_largest(row, dim);
 
-	b->factor[j] = scale * top / 127;
+	b->factor[j] = scale * top / REACH;
 	for (size_t i = 0; i < dim && top > 0; i++)
-		b->rows[j * stride + i] = (uint8_t)(lrintf(row[i] * 127 / top) + VF_CODE_ZERO);
+		b->rows[j * stride + i] = (uint8_t)(lrintf(row[i] * REACH / top) + VF_CODE_ZERO);
 }
 
 /* As floats from kernels. */
@@ -172,13 +176,13 @@ static int stretch_of(const struct vf_graph *g, struct vf_basis *b, struct vf_er
 
 static void put_rows(const struct vf_graph *g, struct vf_basis *b, const float *directions, float largest)
 {
-	b->scale = 127 / (RANGE_MARGIN * (largest > 1 ? largest : 1));
+	b->scale = REACH / (RANGE_MARGIN * (largest > 1 ? largest : 1));
 	memset(b->rows, VF_CODE_ZERO, (b->dims + 1) * g->code_stride);
 	for (size_t j = 0; j < vf_basis_directions(b); j++)
 		put_row(b, g->code_stride, j, directions + j * g->quant.dim, g->quant.dim, b->scale);
 }
 
-/* Of the first `dims` directions. Free it also after a failure. */
+/* Of the first directions. Free it also after a failure. */
 static int make_basis(const struct vf_graph *g, struct vf_directions *d, size_t dims, struct vf_basis *out, struct vf_err *err)
 {
 	float *turned = malloc(dims * d->dim * sizeof *turned), largest;

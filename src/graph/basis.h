@@ -22,7 +22,7 @@ int vf_directions_turn(struct vf_directions *d, size_t count, float *turned, flo
 
 /* So many rows a trial needs at least. */
 #define VF_TRIAL_ROWS_MIN 256u
-/* Whether sketches tell near from far among codes that the basis was not made of: 0, then `spare` and `stray` are set, or 1. */
+/* Whether sketches tell near from far among codes that the basis was not made of: 0, then `spare`, `stray` and `reach` are set, or 1. */
 int vf_basis_try(const struct vf_graph *g, struct vf_basis *basis, const uint8_t *codes, size_t n, struct vf_err *err);
 
 static inline float vf_largest(const float *numbers, size_t n)

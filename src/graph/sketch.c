@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* sketch.c - the table of sketches (basis.c) that walks go over where the vectors of a graph allow it: made by a linker beside everybody, made anew when
- * the graph has grown, or when what comes lies elsewhere. It follows from the codes, so it is not kept on disk; until it is there, and where there
+ * much has been linked since, or when what comes lies elsewhere. It follows from the codes, so it is not kept on disk; until it is there, and where there
  * is none, walks go over the codes.
  *
  * From the moment that a table is begun every vector that is added gets its sketch there, while those that were there before are filled in, some at a time.
