@@ -60,10 +60,15 @@ static const uint8_t *middle_of(const struct vf_graph *g, const struct vf_basis 
 /* Squares: of a code, as long as in a sketch, and of its numbers along the directions as far as a sketch reaches. */
 struct seen { double whole, kept; };
 
+static double whole_of(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code)
+{
+	return (double)b->scale * b->scale * vf_kernels()->l2sq_u8(code, middle_of(g, b), g->numbers);
+}
+
 /* The code along the directions. */
 static struct seen look(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, float *numbers)
 {
-	struct seen seen = { (double)b->scale * b->scale * vf_kernels()->l2sq_u8(code, middle_of(g, b), g->numbers), 0 };
+	struct seen seen = { whole_of(g, b, code), 0 };
 	uint32_t all[VF_SKETCH_DIMS_MAX], n = vf_basis_directions(b);
 
 	for (uint32_t j = 0; j < n; j++)
@@ -105,21 +110,27 @@ float vf_basis_sketch(const struct vf_graph *g, const struct vf_basis *b, const 
 	return put_sketch(b, &seen, numbers, sketch);
 }
 
+/* Of the sketch itself, rounded as it is, so that all are held to the same. */
+static float outside_of(const struct vf_graph *g, const struct vf_basis *b, double whole, const uint8_t *sketch)
+{
+	double kept = vf_kernels()->l2sq_u8(sketch, middle_of(g, b), vf_basis_directions(b));
+
+	return whole > 0 ? (float)(1 - kept / whole) : 0;
+}
+
 float vf_basis_sketch_query(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, uint8_t *sketch, bool *stray)
 {
 	float numbers[VF_SKETCH_DIMS_MAX];
 	struct seen seen = look(g, b, code, numbers);
+	float off = put_sketch(b, &seen, numbers, sketch);
 
-	*stray = seen.whole - seen.kept > (double)b->stray * seen.whole;
-	return put_sketch(b, &seen, numbers, sketch);
+	*stray = outside_of(g, b, seen.whole, sketch) > b->stray;
+	return off;
 }
 
 float vf_basis_outside(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code, const uint8_t *sketch)
 {
-	const uint8_t *middle = middle_of(g, b);
-	float whole = (float)vf_kernels()->l2sq_u8(code, middle, g->numbers), kept = (float)vf_kernels()->l2sq_u8(sketch, middle, vf_basis_directions(b));
-
-	return whole > 0 ? 1 - kept / (b->scale * b->scale * whole) : 0;
+	return outside_of(g, b, whole_of(g, b, code), sketch);
 }
 
 float vf_basis_rest(const struct vf_graph *g, const struct vf_basis *b, const uint8_t *code)
