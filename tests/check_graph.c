@@ -105,6 +105,23 @@ static void add(struct world *w, size_t first, size_t end)
 	}
 }
 
+/* Vectors anew in all slots that were swept. */
+static void refill(struct world *w, void (*make)(float *vector, uint32_t dim, uint32_t slot))
+{
+	for (;;) {
+		uint32_t slot;
+		ck_ok(vf_graph_slot_take(w->graph, &slot, &err));
+		if (slot >= w->n) {
+			vf_graph_slot_return(w->graph, slot);
+			return;
+		}
+		float *vector = w->vectors + (size_t)slot * w->dim;
+		make(vector, w->dim, slot);
+		ck_ok(vf_graph_add(w->graph, slot, 1000 + slot, vector, &err));
+		w->live[slot] = true;
+	}
+}
+
 static void link_all(struct world *w)
 {
 	int rc;
@@ -1359,6 +1376,20 @@ START_TEST(sketches_are_made_anew_when_what_comes_lies_elsewhere)
 }
 END_TEST
 
+/* Of `vectors`, where the next one stands behind it. */
+static void make_like_the_next(float *vector, uint32_t dim, uint32_t slot)
+{
+	(void)slot;
+	memcpy(vector, vector + dim, dim * sizeof *vector);
+	vector[0] += 0.1f;
+}
+
+static void make_from_elsewhere(float *vector, uint32_t dim, uint32_t slot)
+{
+	(void)slot;
+	fill_inner(vector, 1, dim, 12, KIND + 2);
+}
+
 START_TEST(who_comes_into_a_used_slot_has_a_sketch_of_its_own)
 {
 	struct world w = world_of_few_directions(VF_COSINE, MANY);
@@ -1366,20 +1397,12 @@ START_TEST(who_comes_into_a_used_slot_has_a_sketch_of_its_own)
 	add(&w, 0, w.n);
 	sketch_all(&w);
 	link_all(&w);
+	ck_assert_uint_eq(sketch_dims_of(&w), 64);
 	for (uint32_t slot = 0; slot < w.n; slot += 2)
 		remove_slot(&w, slot);
 	ck_ok(vf_graph_sweep(w.graph, &err));
 	audit(&w);
-	for (uint32_t slot; vf_graph_slot_take(w.graph, &slot, &err) == 0;) {
-		if (slot >= w.n) {
-			vf_graph_slot_return(w.graph, slot);
-			break;
-		}
-		memcpy(w.vectors + (size_t)slot * WIDE, w.vectors + (size_t)(slot + 1) * WIDE, WIDE * sizeof(float));
-		w.vectors[(size_t)slot * WIDE] += 0.1f;
-		ck_ok(vf_graph_add(w.graph, slot, 1000 + slot, w.vectors + (size_t)slot * WIDE, &err));
-		w.live[slot] = true;
-	}
+	refill(&w, make_like_the_next);
 	link_all(&w);
 	audit(&w);
 	expect_recall("in used slots", recall(&w, 64, NULL), 0.97);
@@ -1399,15 +1422,7 @@ START_TEST(vectors_from_elsewhere_in_used_slots_are_found)
 		for (uint32_t slot = round; slot < w.n; slot += 16)
 			remove_slot(&w, slot);
 		ck_ok(vf_graph_sweep(w.graph, &err));
-		for (uint32_t slot; vf_graph_slot_take(w.graph, &slot, &err) == 0;) {
-			if (slot >= w.n) {
-				vf_graph_slot_return(w.graph, slot);
-				break;
-			}
-			fill_inner(w.vectors + (size_t)slot * WIDE, 1, WIDE, 12, KIND + 2);
-			ck_ok(vf_graph_add(w.graph, slot, 1000 + slot, w.vectors + (size_t)slot * WIDE, &err));
-			w.live[slot] = true;
-		}
+		refill(&w, make_from_elsewhere);
 		link_all(&w);
 	}
 	ck_assert_uint_eq(sketch_dims_of(&w), 64);
@@ -1451,6 +1466,7 @@ START_TEST(copies_are_found_by_way_of_sketches)
 	free(of);
 	add(&w, 0, w.n);
 	sketch_all(&w);
+	ck_assert_uint_gt(sketch_dims_of(&w), 0);
 	link_all(&w);
 	audit(&w);
 	expect_recall("copies", recall(&w, 64, NULL), 0.99);
@@ -1462,7 +1478,13 @@ END_TEST
 
 #define STRESS_SLOTS 3000u
 
-struct stress { struct world w; atomic_bool stop; };
+struct stress {
+	struct world w;
+	void (*make)(float *vector, uint32_t dim, uint32_t slot);
+	int rounds, removals;      /* in each */
+	uint32_t sketchings;       /* it goes on until there were so many */
+	atomic_bool stop;
+};
 
 static void *stress_link(void *ctx)
 {
@@ -1527,33 +1549,53 @@ static void *stress_sketch(void *ctx)
 	return NULL;
 }
 
-/* The committer's part: what is live changes by more than half, so that thousands wait, and one vector in eight is a copy of another. */
-static void stress_commit(struct stress *s, int rounds)
+/* One vector in eight is a copy of another. */
+static void make_copies_among_others(float *vector, uint32_t dim, uint32_t slot)
+{
+	for (uint32_t k = 0; k < dim; k++)
+		vector[k] = slot % 8 ? normal() : (float)(slot % 80);
+}
+
+static uint32_t sketchings_of(const struct world *w)
+{
+	struct vf_graph_counts counts;
+
+	vf_graph_counts(w->graph, &counts);
+	return counts.sketchings;
+}
+
+static uint64_t dead_of(const struct world *w)
+{
+	struct vf_graph_counts counts;
+
+	vf_graph_counts(w->graph, &counts);
+	return counts.dead;
+}
+
+static void make_some_from_elsewhere(float *vector, uint32_t dim, uint32_t slot)
+{
+	fill_inner(vector, 1, dim, 12, slot % 4 ? KIND : KIND + 2);
+}
+
+/* The committer's part: with 2,500 removals what is live changes by more than half, so that thousands wait. */
+static void stress_commit(struct stress *s)
 {
 	struct world *w = &s->w;
 
-	for (int round = 0; round < rounds; round++) {
-		for (int i = 0; i < 2500; i++) {
+	for (int round = 0; round < s->rounds || sketchings_of(w) < s->sketchings; round++) {
+		/* Sweeps follow, so that many live. */
+		while (dead_of(w) > (uint64_t)s->removals)
+			sched_yield();
+		for (int i = 0; i < s->removals; i++) {
 			uint32_t slot = (uint32_t)(next_random(&random_state) % w->n);
 			if (w->live[slot])
 				remove_slot(w, slot);
 		}
-		for (;;) {
-			uint32_t slot;
-			ck_ok(vf_graph_slot_take(w->graph, &slot, &err));
-			if (slot >= w->n) {
-				vf_graph_slot_return(w->graph, slot);
-				break;
-			}
-			for (uint32_t k = 0; k < w->dim; k++)
-				w->vectors[slot * w->dim + k] = slot % 8 ? normal() : (float)(slot % 80);
-			ck_ok(vf_graph_add(w->graph, slot, 1000 + slot, w->vectors + slot * w->dim, &err));
-			w->live[slot] = true;
-		}
+		refill(w, s->make);
 	}
 }
 
-static void run_stress(struct stress *s, int rounds)
+static void run_stress(struct stress *s)
 {
 	void *(*const work[])(void *) = { stress_link, stress_link, stress_search, stress_search, stress_sweep, stress_sketch };
 	pthread_t threads[6];
@@ -1564,7 +1606,7 @@ static void run_stress(struct stress *s, int rounds)
 	for (size_t i = 0; i < 6; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, work[i], s), 0);
 	add(&s->w, 1000, s->w.n);
-	stress_commit(s, rounds);
+	stress_commit(s);
 	atomic_store(&s->stop, true);
 	for (size_t i = 0; i < 6; i++)
 		pthread_join(threads[i], NULL);
@@ -1576,9 +1618,9 @@ static void run_stress(struct stress *s, int rounds)
 
 START_TEST(linkers_searches_removals_and_sweeps_run_side_by_side)
 {
-	struct stress s = { .w = world_new(VF_EUCLIDEAN, 16, STRESS_SLOTS, VF_CODE_U8) };
+	struct stress s = { .w = world_new(VF_EUCLIDEAN, 16, STRESS_SLOTS, VF_CODE_U8), .make = make_copies_among_others, .rounds = 8, .removals = 2500 };
 
-	run_stress(&s, 8);
+	run_stress(&s);
 	expect_recall("after the stress", recall(&s.w, 100, NULL), 0.95);
 	world_free(&s.w);
 }
@@ -1586,9 +1628,9 @@ END_TEST
 
 START_TEST(sketches_are_made_beside_all_of_them)
 {
-	struct stress s = { .w = world_of_few_directions(VF_EUCLIDEAN, MANY + 2000) };
+	struct stress s = { .w = world_of_few_directions(VF_EUCLIDEAN, MANY + 2000), .make = make_some_from_elsewhere, .rounds = 2, .removals = 600, .sketchings = 2 };
 
-	run_stress(&s, 2);
+	run_stress(&s);
 	expect_recall("after the stress", recall(&s.w, 200, NULL), 0.9);
 	world_free(&s.w);
 }

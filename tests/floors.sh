@@ -23,7 +23,7 @@ foreign='lmdb.h|fuse.*\.h|msgpack.*|jansson.h|ini.h|roaring.*|xxhash.h|immintrin
 # header -> folder that implements it
 owner() {
 	case $1 in
-		arena|clock|error|heap|limits|log|name|prefetch|span|spool|spread|thread|value) echo base ;;
+		arena|clock|error|heap|limits|log|name|prefetch|scramble|span|spool|spread|thread|value) echo base ;;
 		dist) echo dist ;;
 		store) echo store ;;
 		graph) echo graph ;;

@@ -11,9 +11,8 @@
 #define WIDE_BYTES 256u
 #define LONG_RUN   64u
 #define FAR_SLOTS  16u
-/* What float arithmetic puts a length off by, at most and by far. */
-#define FLOAT_OFF  1e-5f
-#define FLOAT_OFF_MIN 2e-3f
+/* What float arithmetic puts the numbers of two sketches off by, all of them together, at most and by far. */
+#define NUMBERS_OFF 2e-3f
 
 int vf_best_init(struct vf_best *best, struct vf_graph *g, struct vf_walker *w, size_t want, size_t of, struct vf_err *err)
 {
@@ -35,7 +34,7 @@ static float sieve_of(const struct vf_best *best)
 		return INFINITY;
 	bits = atomic_load_explicit(&w->rows.basis->rounding, memory_order_relaxed);
 	memcpy(&rounding, &bits, sizeof rounding);
-	float length = (w->rows.basis->stretch * sqrtf(best->far) + w->sketch_off + rounding) * (1 + FLOAT_OFF) + FLOAT_OFF_MIN;
+	float length = (w->rows.basis->stretch * sqrtf(best->far) + w->sketch_off + rounding) * (1 + VF_LENGTH_OFF) + NUMBERS_OFF;
 	return length * length;
 }
 

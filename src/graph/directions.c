@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "basis.h"
+#include "vecfs/scramble.h"
 
 /* out[j][i] = a[i] . b[j] */
 static void multiply(const float *a, size_t na, const float *b, size_t nb, size_t len, float *out)
@@ -49,23 +50,12 @@ static void orthonormalize(float *rows, size_t n, size_t len)
 	}
 }
 
-/* xorshift64 */
-static uint64_t next_random(uint64_t *x)
-{
-	*x ^= *x << 13;
-	*x ^= *x >> 7;
-	*x ^= *x << 17;
-	return *x;
-}
-
 /* Sums of rows with random signs lie where the rows spread; one more product turns them further there (a second one changes recall by .002). */
 static void find(struct vf_directions *d)
 {
-	uint64_t random = 88172645463325252u;
-
 	memset(d->basis, 0, d->count * d->dim * sizeof *d->basis);
 	for (size_t i = 0; i < d->n; i++)
-		add_scaled(d->basis + i % d->count * d->dim, d->rows + i * d->dim, next_random(&random) >> 63 ? 1 : -1, d->dim);
+		add_scaled(d->basis + i % d->count * d->dim, d->rows + i * d->dim, vf_scramble(i) >> 63 ? 1 : -1, d->dim);
 	orthonormalize(d->basis, d->count, d->dim);
 	multiply(d->rows, d->n, d->basis, d->count, d->dim, d->products);
 	multiply(d->columns, d->dim, d->products, d->count, d->n, d->basis);
@@ -96,12 +86,10 @@ void vf_directions_free(struct vf_directions *d)
 /* Sums of four are near enough to normal. */
 static void fill_random(float *numbers, size_t n)
 {
-	uint64_t random = 0x9e3779b97f4a7c15u;
-
 	for (size_t i = 0; i < n; i++) {
 		numbers[i] = 0;
-		for (int k = 0; k < 4; k++)
-			numbers[i] += (float)(next_random(&random) >> 40) * 0x1p-24f - 0.5f;
+		for (size_t k = 0; k < 4; k++)
+			numbers[i] += (float)(vf_scramble(4 * i + k) >> 40) * 0x1p-24f - 0.5f;
 	}
 }
 

@@ -43,7 +43,7 @@ typedef _Atomic uint32_t vf_link;
 #define VF_IS_TWIN      0x04u    /* behind a head, not in the graph; links0[0] names the head */
 #define VF_IS_HEAD      0x08u    /* has twins */
 #define VF_IS_CONDEMNED 0x10u    /* dead, and a sweep is at work on it: nobody may link to it any more */
-#define VF_IS_ORPHAN    0x20u    /* lost its parent: sweep and load give it another */
+#define VF_IS_ORPHAN    0x20u    /* without a parent: sweep and load give it one */
 #define VF_IS_EXPECTED  0x40u    /* while loading: is live on disk */
 #define VF_IS_NODE      0x80u    /* has lists */
 
@@ -64,6 +64,8 @@ struct vf_basis {
 };
 #define VF_SKETCH_STEP     64u
 #define VF_SKETCH_DIMS_MAX 256u
+/* What float arithmetic puts a length of sketches off by, at most and by far. */
+#define VF_LENGTH_OFF      1e-5f
 
 /* What a walk compares: a row a slot, sketches or codes. */
 struct vf_rows {
@@ -454,6 +456,8 @@ static inline uint32_t vf_key_slot(uint64_t key) { return (uint32_t)key; }
 void vf_keys_sort(uint64_t *keys, size_t count);
 /* Moves the `want` smallest to the front, in any order. */
 void vf_keys_select(uint64_t *keys, size_t count, size_t want);
+/* For qsort. */
+int vf_compare_floats(const void *a, const void *b);
 
 /* ---- dump.c, load.c: a chunk as bytes, little-endian (doc/FORMAT.md) ----
  * codes: u32 VF_CODES_MAGIC, u32 code bytes, then for each slot in use: u32 place in the chunk, u64 serial, the code.

@@ -79,3 +79,10 @@ void vf_keys_select(uint64_t *keys, size_t count, size_t want)
 			break;
 	}
 }
+
+int vf_compare_floats(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return (x > y) - (x < y);
+}

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include "graph_internal.h"
+#include "vecfs/scramble.h"
 
 struct plan {
 	uint32_t slot, level;
@@ -13,12 +14,9 @@ struct plan {
 /* A level is drawn by hashing the serial, so that the same vectors make the same graph. */
 uint32_t vf_level_of(const struct vf_graph *g, uint64_t serial)
 {
-	uint64_t h = serial + 0x9e3779b97f4a7c15u;
+	uint64_t h = vf_scramble(serial);
 	uint32_t level = 0;
 
-	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
-	h = (h ^ h >> 27) * 0x94d049bb133111ebu;
-	h ^= h >> 31;
 	while (level < VF_LEVEL_MAX && h < g->level_bound[level + 1])
 		level++;
 	return level;
@@ -29,20 +27,26 @@ uint64_t vf_entry_of(const struct vf_graph *g, uint32_t slot)
 	return (uint64_t)g->level[slot] << 32 | slot;
 }
 
-/* Live nodes; when there is none, dead ones that no sweep is at: they still lead on. */
-static uint32_t candidates_of(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint32_t self)
+/* Whoever the walk has found, without those that a sweep is at: a condemned head leads to its live twins, but only until it is freed. */
+static uint32_t candidates_among(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint32_t self, uint32_t flags)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < beam->found; i++)
-		if (!(w->node[i] & VF_POOL_GUIDE) && (w->node[i] & VF_LINK_SLOT) != self)
-			w->candidates[n++] = (struct vf_candidate){ w->near[i], w->node[i] & VF_LINK_SLOT };
-	for (uint32_t i = 0; n == 0 && i < beam->found; i++) {
+	for (uint32_t i = 0; i < beam->found; i++) {
 		uint32_t slot = w->node[i] & VF_LINK_SLOT;
-		if (slot != self && !(vf_slot_is(g, slot) & VF_IS_CONDEMNED))
-			w->candidates[n++] = (struct vf_candidate){ w->near[i], slot };
+		if (w->node[i] & flags || slot == self || (beam->sift && vf_slot_is(g, slot) & VF_IS_CONDEMNED))
+			continue;
+		w->candidates[n++] = (struct vf_candidate){ w->near[i], slot };
 	}
 	return n;
+}
+
+/* Live nodes; when there is none, dead ones: they still lead on. */
+static uint32_t candidates_of(struct vf_graph *g, struct vf_walker *w, const struct vf_beam *beam, uint32_t self)
+{
+	uint32_t n = candidates_among(g, w, beam, self, VF_POOL_GUIDE);
+
+	return n ? n : candidates_among(g, w, beam, self, 0);
 }
 
 static struct vf_beam link_beam(struct vf_graph *g, struct vf_walker *w, uint32_t slot, uint32_t width)
@@ -115,7 +119,9 @@ static void become_node(struct vf_graph *g, struct plan *plan)
 static void apply(struct vf_graph *g, struct vf_walker *w, struct plan *plan)
 {
 	become_node(g, plan);
-	vf_tree_adopt(g, w, plan->slot, plan->links[0], plan->count[0]);
+	/* A sweep may have condemned all of them since. It waits for this walk, and finds a place for orphans then. */
+	if (!vf_tree_adopt(g, w, plan->slot, plan->links[0], plan->count[0]))
+		atomic_fetch_or(&g->state[plan->slot], VF_IS_ORPHAN);
 	for (uint32_t l = 0; l <= plan->level; l++)
 		for (uint32_t i = 0; i < plan->count[l]; i++)
 			vf_list_add(g, w, plan->links[l][i], l, plan->slot);
@@ -181,6 +187,8 @@ static void link_slot(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 	} else {
 		/* Every node is condemned: wait until the sweep has emptied the graph. */
 		vf_slot_unclaim(g, slot);
+		if ((vf_slot_is(g, slot) & VF_IS_STATE) != VF_SLOT_PENDING)
+			vf_slot_claim_this(g, slot);   /* removed: who comes into the slot next says when it waits */
 		sched_yield();
 	}
 }

@@ -138,13 +138,6 @@ static float reach_of(const struct spread *s, const struct rows *rows, size_t r)
 	return (float)most;
 }
 
-static int compare(const void *a, const void *b)
-{
-	float x = *(const float *)a, y = *(const float *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* A few vectors that reach far beyond all the others are left out: with codes that reach as far the others would all have the same. They will be
  * outliers. `reach` and `sorted` have room for all. */
 static void leave_out_giants(const struct spread *s, struct rows *rows, float *reach, float *sorted)
@@ -153,7 +146,7 @@ static void leave_out_giants(const struct spread *s, struct rows *rows, float *r
 
 	for (size_t r = 0; r < rows->n; r++)
 		sorted[r] = reach[r] = reach_of(s, rows, r);
-	qsort(sorted, rows->n, sizeof *sorted, compare);
+	qsort(sorted, rows->n, sizeof *sorted, vf_compare_floats);
 	for (size_t r = 0; r < rows->n; r++)
 		if (!(reach[r] > GIANT * sorted[rows->n - 1 - giants]))
 			rows->row[kept++] = rows->row[r];

@@ -102,12 +102,15 @@ void vf_graph_remove(struct vf_graph *g, uint32_t slot)
 {
 	uint8_t is = vf_slot_is(g, slot), state;
 
+	/* Counted first: who finds no dead links to whomever a walk meets, and a sweep may be at this slot at once. */
+	atomic_fetch_add(&g->ndead, 1);
 	do {
 		state = is & VF_IS_STATE;
-		if (state != VF_SLOT_PENDING && state != VF_SLOT_LINKED)
+		if (state != VF_SLOT_PENDING && state != VF_SLOT_LINKED) {
+			atomic_fetch_sub(&g->ndead, 1);
 			return;
+		}
 	} while (!atomic_compare_exchange_weak(&g->state[slot], &is, (uint8_t)((is & ~VF_IS_STATE) | VF_SLOT_DEAD)));
-	atomic_fetch_add(&g->ndead, 1);
 	atomic_fetch_add(&g->nchanges, 1);
 	if (state == VF_SLOT_PENDING) {
 		/* A linker that has taken it already will find it dead. */

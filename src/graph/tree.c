@@ -90,7 +90,7 @@ void vf_tree_adopt_orphans(struct vf_graph *g, struct vf_walker *w)
 	uint32_t slots = atomic_load(&g->slots);
 
 	for (uint32_t slot = 0; slot < slots; slot++) {
-		if (!(vf_slot_is(g, slot) & VF_IS_ORPHAN))
+		if ((vf_slot_is(g, slot) & (VF_IS_ORPHAN | VF_IS_CONDEMNED)) != VF_IS_ORPHAN)
 			continue;
 		atomic_fetch_and(&g->state[slot], (uint8_t)~VF_IS_ORPHAN);
 		if (!is_root(g, atomic_load(&g->root)))

@@ -80,13 +80,6 @@ static uint32_t spare_of(const struct trial *t, const struct vf_basis *b)
 	return places > NEIGHBOURS ? places - NEIGHBOURS : 0;
 }
 
-static int compare(const void *a, const void *b)
-{
-	float x = *(const float *)a, y = *(const float *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* What is usual outside of the basis. */
 static void note_rests(struct trial *t, struct vf_basis *b)
 {
@@ -97,7 +90,7 @@ static void note_rests(struct trial *t, struct vf_basis *b)
 		t->distance[i] = vf_basis_outside(t->g, b, code, t->sketches + i * b->dims);
 		b->reach = fmaxf(b->reach, REACH_MARGIN * vf_basis_rest(t->g, b, code));
 	}
-	qsort(t->distance, n, sizeof *t->distance, compare);
+	qsort(t->distance, n, sizeof *t->distance, vf_compare_floats);
 	b->stray = t->distance[n - 1 - (size_t)((double)n * STRAY_SHARE)];
 }
 

@@ -10,6 +10,7 @@
 
 #include "ask_internal.h"
 #include "vecfs/clock.h"
+#include "vecfs/scramble.h"
 
 #define EF_DEFAULT     256u    /* before anything was measured: rather too wide than short of the promise */
 #define EF_FIRST       16u
@@ -96,15 +97,6 @@ struct measure {
 	uint64_t rows, places;
 };
 
-/* splitmix64 */
-static uint64_t scramble(uint64_t x)
-{
-	x += 0x9e3779b97f4a7c15u;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
 static int add_sample(struct measure *m, uint64_t serial, struct vf_err *err)
 {
 	struct vf_span row;
@@ -143,7 +135,7 @@ static int pick(struct measure *m, const struct vf_graph *graph, struct vf_err *
 	m->neighbours = m->vectors + (size_t)m->most * m->config->dim;
 	for (unsigned i = 0; i < TRIES_A_SAMPLE * m->most && m->n < m->most && !rc; i++) {
 		uint64_t serial;
-		if (vf_graph_slot(graph, (uint32_t)(scramble(i) % counts.slots), &serial) == VF_SLOT_LINKED)
+		if (vf_graph_slot(graph, (uint32_t)(vf_scramble(i) % counts.slots), &serial) == VF_SLOT_LINKED)
 			rc = add_sample(m, serial, err);
 	}
 	return rc;
@@ -297,7 +289,7 @@ static int find_truth(struct measure *m, struct vf_probe *probe, struct vf_err *
 	for (unsigned i = 0; i < m->n; i++) {
 		if (atomic_load(&m->index->closing))
 			return 1;
-		int rc = truth_of(m, probe, &m->samples[i], scramble(i) >> 8, err);
+		int rc = truth_of(m, probe, &m->samples[i], vf_scramble(i) >> 8, err);
 		if (rc < 0)
 			return rc;
 		if (rc == 0)
