@@ -32,6 +32,8 @@ struct vf_field_rule {
  * and points into `value`, which must live as long. */
 int vf_filter_parse(const struct vf_value *value, const struct vf_field_rule *rule, struct vf_arena *arena,
                     struct vf_filter **out, struct vf_err *err);
+/* EINVAL when the tree asks about a field that `rule` does not let be filtered by: the rule may be another one than it was parsed under. NULL: no filter. */
+int vf_filter_check_fields(const struct vf_filter *filter, const struct vf_field_rule *rule, struct vf_err *err);
 /* The same tree, all of it in the arena. */
 int vf_filter_copy(const struct vf_filter *filter, struct vf_arena *arena, struct vf_filter **out, struct vf_err *err);
 /* As JSON text that parses back to the same tree (after folding). */

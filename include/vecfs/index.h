@@ -32,7 +32,7 @@ int vf_index_open(const char *dir, const struct vf_index_options *options, struc
 /* Writes a last checkpoint. */
 void vf_index_close(struct vf_index **index);
 void vf_index_renamed(struct vf_index *index, const char *bucket, const char *name);
-/* Its directory is gone; whoever holds it can go on reading, and is refused changes, which would be lost: ENOENT. */
+/* Its directory is gone; whoever holds it can go on reading what it has opened, and is refused changes, which would be lost, and questions: ENOENT. */
 void vf_index_removed(struct vf_index *index);
 
 /* Grows with every committed change of records or config: what was computed at one version is valid while it lasts. */

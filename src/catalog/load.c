@@ -136,13 +136,19 @@ static int load_index(void *ctx, int at, const char *name, struct vf_err *err)
 	return rc;
 }
 
+/* ext4 makes one at the top of a disk, which only root may look into. A bucket of that name has attributes, since it was made with them. */
+static bool is_of_the_disk(int at, const char *name)
+{
+	return strcmp(name, "lost+found") == 0 && faccessat(at, "lost+found/" ATTR_FILE, F_OK, 0) != 0;
+}
+
 static int load_bucket(void *ctx, int at, const char *name, struct vf_err *err)
 {
 	struct loading *loading = ctx;
 	struct vf_err why;
 	struct vf_dir *bucket;
 
-	if (vf_dir_name_check(name, &why) || strcmp(name, "lost+found") == 0)
+	if (vf_dir_name_check(name, &why) || is_of_the_disk(at, name))
 		return 0;
 	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)

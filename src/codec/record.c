@@ -68,7 +68,7 @@ int vf_record_check(const struct vf_record *record, const struct vf_config *conf
 {
 	int rc;
 
-	if (record->key.len == 0)
+	if (!record->key.data)
 		return vf_fail(err, EINVAL, "the record has no key");
 	if ((rc = vf_key_check(record->key, err)))
 		return rc;

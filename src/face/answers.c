@@ -239,8 +239,8 @@ static int answer_render(struct vf_call *call, struct vf_site *site, struct vf_s
 		rc = vf_index_saved_get(call->index, question_name, &bytes, &saved, &call->err);
 	if (rc == 0)
 		rc = decode(call, site, question_name, vf_buf_span(&bytes), row == VF_ROW_ANSWER ? VF_JSON : VF_MSGPACK, &call->arena, &config, &question);
-	if (rc == 0)
-		rc = vf_index_ask(call->index, &question, out, &call->err);
+	if (rc == 0 && (rc = vf_index_ask(call->index, &question, out, &call->err)) != 0 && call->err.code)
+		rc = vf_wrap(&call->err, "queries/%s", question_name);
 	vf_buf_free(&bytes);
 	vf_config_free(&config);
 	return rc;

@@ -2,7 +2,7 @@
 /* -o xattr: user.vecfs.metadata.FIELD of a record's file reads and sets one metadata field.
  *
  * A string is its bytes; any other value is JSON. What is set is taken as JSON when it is a boolean, a number or a list, else as a string; in quotes
- * it is a string in any case.
+ * it is a string in any case. So a string that would be taken for something else is given in quotes: programs that copy attributes set what they got.
  *
  * A file that is still being written has no fields yet. Copiers set them all the same (rsync -X on its temporary file, tar before the first byte): that is
  * accepted and forgotten, since the bytes that they copy hold the fields. */
@@ -40,6 +40,26 @@ static const char *field_of(const struct vf_node *node, const char *name)
 	return is_record(node) && is_ours(name) ? name + strlen(PREFIX) : NULL;
 }
 
+/* Numbers, booleans, lists and quoted strings are JSON; all else is a string as it is. */
+static int value_of(struct vf_call *call, struct vf_span bytes, struct vf_value *out)
+{
+	struct vf_err ignored = VF_ERR_INIT;
+
+	if (bytes.len && vf_value_decode(VF_JSON, bytes, &call->arena, out, &ignored) == 0 && out->kind != VF_NULL && out->kind != VF_MAP)
+		return 0;
+	if (!vf_utf8_valid(bytes))
+		return vf_fail(&call->err, EINVAL, "a metadata value is JSON or a string of valid UTF-8");
+	*out = (struct vf_value){ .kind = VF_STRING, .bytes = bytes };
+	return 0;
+}
+
+static bool reads_as_itself(struct vf_call *call, struct vf_span string)
+{
+	struct vf_value value;
+
+	return value_of(call, string, &value) == 0 && value.kind == VF_STRING && vf_span_equal(value.bytes, string);
+}
+
 int vf_xattr_get(struct vf_call *call, struct vf_node *node, const char *name, struct vf_buf *out)
 {
 	const char *field = field_of(node, name);
@@ -55,7 +75,7 @@ int vf_xattr_get(struct vf_call *call, struct vf_node *node, const char *name, s
 	const struct vf_value *value = vf_value_find(&metadata, field);
 	if (!value)
 		return -ENODATA;
-	if (value->kind == VF_STRING)
+	if (value->kind == VF_STRING && reads_as_itself(call, value->bytes))
 		return vf_buf_put(out, value->bytes.data, value->bytes.len, &call->err);
 	vf_emit_begin(&emitter, VF_JSON, out);
 	vf_emit_value(&emitter, value);
@@ -88,19 +108,6 @@ static int apply(struct vf_call *call, const struct vf_update *update)
 	       (rc = vf_batch_apply(batch, &receipt, &call->err)));
 	vf_batch_free(&batch);
 	return rc;
-}
-
-/* Numbers, booleans, lists and quoted strings are JSON; all else is a string as it is. */
-static int value_of(struct vf_call *call, struct vf_span bytes, struct vf_value *out)
-{
-	struct vf_err ignored = VF_ERR_INIT;
-
-	if (bytes.len && vf_value_decode(VF_JSON, bytes, &call->arena, out, &ignored) == 0 && out->kind != VF_NULL && out->kind != VF_MAP)
-		return 0;
-	if (!vf_utf8_valid(bytes))
-		return vf_fail(&call->err, EINVAL, "a metadata value is JSON or a string of valid UTF-8");
-	*out = (struct vf_value){ .kind = VF_STRING, .bytes = bytes };
-	return 0;
 }
 
 static int exists(struct vf_call *call, struct vf_node *node, const char *field, bool *out)

@@ -2,7 +2,7 @@
 /* filter_internal.h - the tree that a filter becomes, and what the files of src/filter/ share.
  *
  * Files: parse.c (map -> tree), compare.c (orders of values and of trees), fold.c (trees made simple and canonical), match.c (the
- * verdict on one record), print.c (tree -> JSON), copy.c, terms.c (values -> sorted keys), eval.c (tree -> slots), facet.c and tally.c
+ * verdict on one record), print.c (tree -> JSON), copy.c, fields.c (fields against a rule), terms.c (values -> sorted keys), eval.c (tree -> slots), facet.c and tally.c
  * (counts), bitmap.c.
  *
  * A folded tree is canonical: values are normal (5.0 is 5), the values of $in are sorted and distinct, parts are sorted and

@@ -412,6 +412,9 @@ bool vf_list_add(struct vf_graph *g, struct vf_walker *w, uint32_t slot, uint32_
 uint32_t vf_upper_take(struct vf_graph *g, uint32_t blocks);
 void vf_upper_give(struct vf_graph *g, uint32_t at, uint32_t blocks);
 
+/* Up to here sorting by insertion takes no longer than qsort in any order, and less than half when most is in order, as what a walk found is. */
+#define VF_INSERTION_MAX 256u
+
 /* ---- select.c ---- */
 void vf_candidates_sort(struct vf_candidate *candidates, uint32_t count);
 /* Of candidates sorted by distance to one node: those nearer to it than to any chosen before, and every marked one.

@@ -34,7 +34,7 @@ static int compare(const void *a, const void *b)
 
 void vf_keys_sort(uint64_t *keys, size_t count)
 {
-	if (count > 32) {
+	if (count > VF_INSERTION_MAX) {
 		qsort(keys, count, sizeof *keys, compare);
 		return;
 	}

@@ -15,7 +15,7 @@ static int compare(const void *a, const void *b)
 
 void vf_candidates_sort(struct vf_candidate *c, uint32_t count)
 {
-	if (count > 64) {
+	if (count > VF_INSERTION_MAX) {
 		qsort(c, count, sizeof *c, compare);
 		return;
 	}

@@ -38,6 +38,17 @@ bool vf_ask_is_stopped(const struct vf_ask *ask)
 
 /* ---- the snapshot ---- */
 
+/* What was filterable when the question was written may not be any more, and has no postings then. */
+static int check_fields(const struct vf_question *question, const struct vf_config *config, struct vf_err *err)
+{
+	struct vf_field_rule rule = vf_config_rule(config);
+
+	for (uint32_t i = 0; i < question->nfacets; i++)
+		if (!rule.filterable(rule.ctx, question->facets[i]))
+			return vf_fail(err, EINVAL, "facets[%u]: field '%.*s' is in non_filterable now", i, VF_SPAN_ARG(question->facets[i]));
+	return vf_filter_check_fields(question->filter, &rule, err);
+}
+
 int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config,
                 struct vf_err *err)
 {
@@ -45,6 +56,9 @@ int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_ques
 
 	*ask = (struct vf_ask){ .index = index, .question = question, .config = config };
 	ask->top_k = question->has_top_k ? question->top_k : config->top_k;
+	int rc = check_fields(question, config, err);
+	if (rc)
+		return rc;
 	if (!question->vectors || question->dim == config->dim)
 		return 0;
 	vf_index_name(index, name);
@@ -623,6 +637,9 @@ int vf_index_ask(struct vf_index *index, const struct vf_question *question, str
 	struct vf_ask ask;
 	int rc = vf_ask_init(&ask, index, question, &settings->config, err);
 
+	/* Of an index that is gone "nothing is near" would be no answer. */
+	if (!rc)
+		rc = vf_index_check_there(index, err);
 	if (!vf_question_is_plain(question))
 		tell_lengthy(question);
 	if (!rc)

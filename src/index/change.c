@@ -369,9 +369,11 @@ static int matches_of(struct vf_change *change, const struct vf_filter *filter, 
 {
 	struct vf_postings_reader reader;
 	vf_bitmap *matches = NULL;
-	int rc = vf_postings_write(change->postings, change->txn, err);
+	struct vf_field_rule rule = vf_config_rule(&change->settings->config);
+	int rc;
 
-	if (rc)
+	/* Under the config of this transaction, not of the moment when the request was written: a field without postings would match what it should not. */
+	if ((rc = vf_filter_check_fields(filter, &rule, err)) || (rc = vf_postings_write(change->postings, change->txn, err)))
 		return rc;
 	vf_postings_reader_init(&reader, change->txn);
 	if ((rc = vf_filter_eval(filter, &reader.source, &matches, err)) == 0)

@@ -81,6 +81,13 @@ if command -v setfattr >/dev/null && command -v getfattr >/dev/null; then
 	ok "numbers as numbers" setfattr -n user.vecfs.metadata.n -v 2 "$A"
 	has "in the record" "$(cat "$I/vectors/a.json")" '"n": 2'
 	is "lists the fields" "$(getfattr "$A" 2>/dev/null | grep -c user.vecfs)" 2
+	# in JSON
+	for text in 12345 true '[1, 2]' '\"hi\"' 1.50 ' 7' null '{\"a\": 1}' plain; do
+		echo "{\"data\": [1, 0, 0], \"metadata\": {\"text\": \"$text\"}}" >"$I/vectors/from.json"
+		echo '{"data": [1, 0, 0], "metadata": {"text": "other"}}' >"$I/vectors/to.json"
+		cp --attributes-only --preserve=xattr "$I/vectors/from.json" "$I/vectors/to.json"
+		has "a copied string stays one: $text" "$(cat "$I/vectors/to.json")" "\"metadata\": {\"text\": \"$text\"}"
+	done
 	ok "and removes them" setfattr -x user.vecfs.metadata.n "$A"
 	fails "for good" "No such attribute" getfattr -n user.vecfs.metadata.n "$A"
 	is "cp --preserve=all copies a record without a word" "$(cp --preserve=all "$A" "$I/vectors/copied.msgpack" 2>&1)" ""

@@ -32,6 +32,7 @@ def picture():
 
 equal("a temporary file is there", os.path.exists(m.at("vectors", ".tmp")), True)
 os.unlink(m.at("vectors", ".tmp"))
+os.makedirs(join(m.path, "lost+found", "i"))
 before, bytes_before = picture(), m.read("vectors.msgpack")
 m.write("vectors/.tmp", b"x")
 equal("unmounting ends the daemon with 0", m.stop(), 0)
