@@ -54,6 +54,7 @@ struct world {
 	size_t n, nqueries;
 	float *vectors, *queries;
 	bool *live;
+	uint64_t refills;
 };
 
 static struct vf_err err = VF_ERR_INIT;
@@ -105,9 +106,10 @@ static void add(struct world *w, size_t first, size_t end)
 	}
 }
 
-/* Vectors anew in all slots that were swept. */
+/* Vectors anew in all slots that were swept, with serials that none had before. */
 static void refill(struct world *w, void (*make)(float *vector, uint32_t dim, uint32_t slot))
 {
+	w->refills++;
 	for (;;) {
 		uint32_t slot;
 		ck_ok(vf_graph_slot_take(w->graph, &slot, &err));
@@ -117,7 +119,7 @@ static void refill(struct world *w, void (*make)(float *vector, uint32_t dim, ui
 		}
 		float *vector = w->vectors + (size_t)slot * w->dim;
 		make(vector, w->dim, slot);
-		ck_ok(vf_graph_add(w->graph, slot, 1000 + slot, vector, &err));
+		ck_ok(vf_graph_add(w->graph, slot, 1000 + slot + w->refills * w->n, vector, &err));
 		w->live[slot] = true;
 	}
 }
@@ -193,7 +195,7 @@ static double recall_of(const struct world *w, const float *query, const struct 
 	for (uint32_t i = 0; i < nhits; i++) {
 		uint32_t slot = hits[i].slot;
 		ck_assert(slot < w->n && w->live[slot] && in_set(only, slot) && !seen[slot]);
-		ck_assert_uint_eq(hits[i].serial, 1000 + slot);
+		ck_assert_uint_eq((hits[i].serial - 1000) % w->n, slot);
 		ck_assert(hits[i].distance >= last);
 		last = hits[i].distance;
 		seen[slot] = true;
@@ -644,9 +646,11 @@ static struct world load(const struct world *from, const struct chunks *c)
 	struct world w = *from;
 
 	w.graph = graph_like(from);
-	for (uint32_t slot = (uint32_t)w.n; slot-- > 0;)
-		if (w.live[slot])
-			ck_ok(vf_graph_expect(w.graph, slot, 1000 + slot, &err));
+	for (uint32_t slot = (uint32_t)w.n; slot-- > 0;) {
+		uint64_t serial;
+		if (w.live[slot] && vf_graph_slot(from->graph, slot, &serial) != VF_SLOT_FREE)
+			ck_ok(vf_graph_expect(w.graph, slot, serial, &err));
+	}
 	for (uint32_t i = 0; i < c->count; i++)
 		ck_ok(vf_graph_chunk_load(w.graph, i, vf_buf_span(&c->codes[i]), vf_buf_span(&c->links[i]), &err));
 	ck_ok(vf_graph_load_end(w.graph, add_missing, &w, &err));
@@ -1476,13 +1480,12 @@ END_TEST
 
 /* ---- threads ---- */
 
-#define STRESS_SLOTS 3000u
-
 struct stress {
 	struct world w;
 	void (*make)(float *vector, uint32_t dim, uint32_t slot);
 	int rounds, removals;      /* in each */
 	uint32_t sketchings;       /* it goes on until there were so many */
+	struct chunks disk;        /* as it is when all that is dirty was written */
 	atomic_bool stop;
 };
 
@@ -1513,6 +1516,8 @@ static void *stress_search(void *ctx)
 		struct vf_graph_counts counts;
 		vf_graph_counts(s->w.graph, &counts);
 		ck_assert_uint_le(counts.slots, s->w.n + 1);
+		ck_assert_uint_le(counts.linked, s->w.n + 2);
+		ck_assert_uint_le(counts.dead, s->w.n + 2);
 		if (q % 16 == 0)
 			ck_assert_int_eq(vf_graph_scan(s->w.graph, &search, hits, &nhits, NULL, &e), 0);
 	}
@@ -1523,18 +1528,34 @@ static void *stress_sweep(void *ctx)
 {
 	struct stress *s = ctx;
 	struct vf_err e = VF_ERR_INIT;
-	struct vf_buf codes = VF_BUF_INIT, links = VF_BUF_INIT;
+
+	while (!atomic_load(&s->stop))
+		ck_assert_int_eq(vf_graph_sweep(s->w.graph, &e), 0);
+	return NULL;
+}
+
+static void write_dirty(struct stress *s)
+{
+	struct vf_err e = VF_ERR_INIT;
+
+	for (uint32_t chunk = 0; vf_graph_chunk_dirty(s->w.graph, &chunk); chunk++) {
+		ck_assert_uint_lt(chunk, 200);
+		vf_buf_clear(&s->disk.codes[chunk]);
+		vf_buf_clear(&s->disk.links[chunk]);
+		ck_assert_int_eq(vf_graph_chunk_dump(s->w.graph, chunk, &s->disk.codes[chunk], &s->disk.links[chunk], &e), 0);
+		if (chunk >= s->disk.count)
+			s->disk.count = chunk + 1;
+	}
+}
+
+static void *stress_write(void *ctx)
+{
+	struct stress *s = ctx;
 
 	while (!atomic_load(&s->stop)) {
-		ck_assert_int_eq(vf_graph_sweep(s->w.graph, &e), 0);
-		for (uint32_t chunk = 0; vf_graph_chunk_dirty(s->w.graph, &chunk); chunk++) {
-			vf_buf_clear(&codes);
-			vf_buf_clear(&links);
-			ck_assert_int_eq(vf_graph_chunk_dump(s->w.graph, chunk, &codes, &links, &e), 0);
-		}
+		write_dirty(s);
+		sched_yield();
 	}
-	vf_buf_free(&codes);
-	vf_buf_free(&links);
 	return NULL;
 }
 
@@ -1554,6 +1575,13 @@ static void make_copies_among_others(float *vector, uint32_t dim, uint32_t slot)
 {
 	for (uint32_t k = 0; k < dim; k++)
 		vector[k] = slot % 8 ? normal() : (float)(slot % 80);
+}
+
+/* Two kinds of copies of five vectors each. */
+static void make_copies_in_a_small_graph(float *vector, uint32_t dim, uint32_t slot)
+{
+	for (uint32_t k = 0; k < dim; k++)
+		vector[k] = slot % 4 ? normal() : (float)(slot % 8);
 }
 
 static uint32_t sketchings_of(const struct world *w)
@@ -1595,34 +1623,82 @@ static void stress_commit(struct stress *s)
 	}
 }
 
-static void run_stress(struct stress *s)
+/* Adds the vectors from `first` on, changes many, and holds what comes of it against the rules. */
+static void run_stress(struct stress *s, size_t first)
 {
-	void *(*const work[])(void *) = { stress_link, stress_link, stress_search, stress_search, stress_sweep, stress_sketch };
-	pthread_t threads[6];
+	void *(*const work[])(void *) = { stress_link, stress_link, stress_search, stress_search, stress_sweep, stress_write, stress_sketch };
+	pthread_t threads[sizeof work / sizeof *work];
 
-	s->w.efc = 40;
-	vf_graph_set_ef_construction(s->w.graph, 40);
-	add(&s->w, 0, 1000);
-	for (size_t i = 0; i < 6; i++)
+	atomic_store(&s->stop, false);
+	for (size_t i = 0; i < sizeof work / sizeof *work; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, work[i], s), 0);
-	add(&s->w, 1000, s->w.n);
+	add(&s->w, first, s->w.n);
 	stress_commit(s);
 	atomic_store(&s->stop, true);
-	for (size_t i = 0; i < 6; i++)
+	for (size_t i = 0; i < sizeof work / sizeof *work; i++)
 		pthread_join(threads[i], NULL);
 	link_all(&s->w);
 	audit(&s->w);
 	ck_ok(vf_graph_sweep(s->w.graph, &err));
 	audit(&s->w);
+	struct vf_graph_counts counts;
+	vf_graph_counts(s->w.graph, &counts);
+	ck_assert_uint_eq(counts.dead + counts.pending, 0);
+	ck_assert_uint_eq(counts.linked + counts.free, counts.slots);
+}
+
+static void begin_stress(struct stress *s, size_t first)
+{
+	s->w.efc = 40;
+	vf_graph_set_ef_construction(s->w.graph, 40);
+	add(&s->w, 0, first);
+}
+
+static void end_stress(struct stress *s)
+{
+	chunks_free(&s->disk);
+	world_free(&s->w);
+}
+
+/* What changed last is on disk, so that nothing has to be linked again. */
+static void expect_all_on_disk(struct stress *s)
+{
+	struct vf_graph_counts counts;
+
+	write_dirty(s);
+	struct world again = load(&s->w, &s->disk);
+	vf_graph_counts(again.graph, &counts);
+	ck_assert_uint_eq(counts.pending, 0);
+	audit(&again);
+	vf_graph_free(&again.graph);
 }
 
 START_TEST(linkers_searches_removals_and_sweeps_run_side_by_side)
 {
-	struct stress s = { .w = world_new(VF_EUCLIDEAN, 16, STRESS_SLOTS, VF_CODE_U8), .make = make_copies_among_others, .rounds = 8, .removals = 2500 };
+	struct stress s = { .w = world_new(VF_EUCLIDEAN, 16, 3000, VF_CODE_U8), .make = make_copies_among_others, .rounds = 8, .removals = 2500 };
 
-	run_stress(&s);
+	begin_stress(&s, 1000);
+	run_stress(&s, 1000);
 	expect_recall("after the stress", recall(&s.w, 100, NULL), 0.95);
-	world_free(&s.w);
+	expect_all_on_disk(&s);
+	end_stress(&s);
+}
+END_TEST
+
+/* Where everything is condemned at once, and all know one another. */
+START_TEST(a_small_graph_stands_all_of_them)
+{
+	struct stress s = { .w = world_new(VF_EUCLIDEAN, 8, 40, VF_CODE_U8), .make = make_copies_in_a_small_graph, .rounds = 20, .removals = 40 };
+
+	vf_graph_free(&s.w.graph);
+	s.w.m = 4;
+	world_graph(&s.w, VF_CODE_U8);
+	begin_stress(&s, 40);
+	for (size_t i = 0; i < scaled(200, 40); i++) {
+		run_stress(&s, 40);
+		expect_all_on_disk(&s);
+	}
+	end_stress(&s);
 }
 END_TEST
 
@@ -1630,9 +1706,11 @@ START_TEST(sketches_are_made_beside_all_of_them)
 {
 	struct stress s = { .w = world_of_few_directions(VF_EUCLIDEAN, MANY + 2000), .make = make_some_from_elsewhere, .rounds = 2, .removals = 600, .sketchings = 2 };
 
-	run_stress(&s);
+	begin_stress(&s, 1000);
+	run_stress(&s, 1000);
 	expect_recall("after the stress", recall(&s.w, 200, NULL), 0.9);
-	world_free(&s.w);
+	expect_all_on_disk(&s);
+	end_stress(&s);
 }
 END_TEST
 
@@ -1655,4 +1733,4 @@ CHECK_MAIN("graph",
 	walks_over_sketches_find_what_brute_force_finds, a_scan_that_sketches_shorten_finds_the_same, vectors_that_spread_everywhere_have_no_sketches,
 	sketches_are_made_anew_when_what_comes_lies_elsewhere, who_comes_into_a_used_slot_has_a_sketch_of_its_own,
 	vectors_from_elsewhere_in_used_slots_are_found, vectors_longer_than_those_before_are_found, copies_are_found_by_way_of_sketches,
-	linkers_searches_removals_and_sweeps_run_side_by_side, sketches_are_made_beside_all_of_them)
+	linkers_searches_removals_and_sweeps_run_side_by_side, a_small_graph_stands_all_of_them, sketches_are_made_beside_all_of_them)

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -890,6 +891,44 @@ START_TEST(links_are_loaded_not_made_again)
 }
 END_TEST
 
+static void link_everything(void)
+{
+	struct vf_graph *graph;
+
+	ck_ok(vf_graph_hold(idx, &graph, &err));
+	while (vf_graph_link(graph, VF_LINKS_MAX, &err) > 0)
+		;
+	vf_graph_release(idx);
+}
+
+/* With a limit on the size of files, as on a disk that is full. */
+static int checkpoint_on_a_full_disk(void)
+{
+	struct rlimit whole, limit;
+
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &whole), 0);
+	limit = (struct rlimit){ 4096, whole.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	int rc = vf_index_checkpoint(idx, &err);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &whole), 0);
+	return rc;
+}
+
+START_TEST(a_checkpoint_that_failed_is_made_up_for_by_the_next)
+{
+	begin("dimension = 40\nm = 8\nef_construction = 40");
+	put_many(0, 5000);
+	link_everything();
+	ck_assert_int_eq(checkpoint_on_a_full_disk(), -ENOSPC);
+	ck_ok(vf_index_checkpoint(idx, &err));
+	reopen();
+	ck_assert_uint_eq(count_in(VF_SLOT_LINKED), 5000);
+	ck_assert_uint_eq(count_in(VF_SLOT_PENDING), 0);
+	end();
+}
+END_TEST
+
 START_TEST(few_dimensions_are_linked_with_float_codes)
 {
 	ck_ok(vf_linkers_new(2, &linkers, &err));
@@ -1689,7 +1728,7 @@ CHECK_MAIN("index",
 	keys_are_listed_in_order_page_by_page, long_keys_work_and_those_without_a_file_name_are_counted,
 	random_changes_agree_with_a_model_across_reopening, the_shape_is_frozen_once_there_are_vectors,
 	fields_become_filterable_and_stop_being_so, the_version_grows_with_every_change,
-	an_index_grows_out_of_the_flat_graph_and_answers_all_the_while, links_are_loaded_not_made_again,
+	an_index_grows_out_of_the_flat_graph_and_answers_all_the_while, links_are_loaded_not_made_again, a_checkpoint_that_failed_is_made_up_for_by_the_next,
 	few_dimensions_are_linked_with_float_codes, a_graph_whose_vectors_have_changed_is_built_anew,
 	dead_slots_are_swept_and_used_again, a_damaged_chunk_costs_links_only,
 	a_killed_writer_leaves_whole_batches_and_all_that_were_acknowledged,

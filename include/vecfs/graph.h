@@ -170,7 +170,11 @@ enum vf_slot_state vf_graph_slot(const struct vf_graph *graph, uint32_t slot, ui
 uint32_t vf_graph_chunk_slots(const struct vf_graph *graph);
 /* The next chunk from *chunk on that changed since its last dump; false when there is none. */
 bool vf_graph_chunk_dirty(struct vf_graph *graph, uint32_t *chunk);
-/* Appends the chunk's codes (serials and codes) and its links, and marks it clean. Beside linkers, searches and the committer. */
+/* What was dumped of it did not come to disk: it has changed since its last dump. Of a chunk that there is not: nothing. */
+void vf_graph_chunk_touch(struct vf_graph *graph, uint32_t chunk);
+/* All chunks: what is on disk is not of this graph. */
+void vf_graph_touch_all(struct vf_graph *graph);
+/* Appends the chunk's codes (serials and codes) and its links, and marks it clean. Beside linkers, searches and the committer; a sweep is waited for. */
 int vf_graph_chunk_dump(struct vf_graph *graph, uint32_t chunk, struct vf_buf *codes, struct vf_buf *links, struct vf_err *err);
 /* Loading, before any other thread knows the graph: first vf_graph_expect for every live slot (any order), then the
  * chunks; a slot whose code was in no chunk is filled by vf_graph_add as ever. A slot in a chunk that is not expected comes back

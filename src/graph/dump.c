@@ -5,14 +5,31 @@
 
 #include "graph_internal.h"
 
+static uint32_t chunks_of(const struct vf_graph *g)
+{
+	return (atomic_load(&g->slots) + g->chunk_slots - 1) / g->chunk_slots;
+}
+
 bool vf_graph_chunk_dirty(struct vf_graph *g, uint32_t *chunk)
 {
-	uint32_t chunks = (atomic_load(&g->slots) + g->chunk_slots - 1) / g->chunk_slots;
+	uint32_t chunks = chunks_of(g);
 
 	for (; *chunk < chunks; ++*chunk)
 		if (atomic_load_explicit(&g->dirty[*chunk], memory_order_relaxed))
 			return true;
 	return false;
+}
+
+void vf_graph_chunk_touch(struct vf_graph *g, uint32_t chunk)
+{
+	if (chunk < chunks_of(g))
+		atomic_fetch_or(&g->dirty[chunk], VF_DIRTY_CODES | VF_DIRTY_LINKS);
+}
+
+void vf_graph_touch_all(struct vf_graph *g)
+{
+	for (uint32_t chunk = 0, chunks = chunks_of(g); chunk < chunks; chunk++)
+		vf_graph_chunk_touch(g, chunk);
 }
 
 /* Writers that know there is room. */
@@ -128,7 +145,7 @@ static int dump_links(struct vf_graph *g, uint32_t first, uint32_t end, struct v
 	return rc;
 }
 
-int vf_graph_chunk_dump(struct vf_graph *g, uint32_t chunk, struct vf_buf *codes, struct vf_buf *links, struct vf_err *err)
+static int dump_chunk(struct vf_graph *g, uint32_t chunk, struct vf_buf *codes, struct vf_buf *links, struct vf_err *err)
 {
 	uint32_t slots = atomic_load(&g->slots), first = chunk * g->chunk_slots;
 	uint32_t end = slots - first < g->chunk_slots ? slots : first + g->chunk_slots;
@@ -147,5 +164,14 @@ int vf_graph_chunk_dump(struct vf_graph *g, uint32_t chunk, struct vf_buf *codes
 	if (rc)
 		atomic_fetch_or(&g->dirty[chunk], was);
 	vf_walker_put(g, w);
+	return rc;
+}
+
+/* Not beside a sweep: the last that it does with a slot, giving its lists back, is behind the moment when it waited for walkers. */
+int vf_graph_chunk_dump(struct vf_graph *g, uint32_t chunk, struct vf_buf *codes, struct vf_buf *links, struct vf_err *err)
+{
+	pthread_mutex_lock(&g->sweep_lock);
+	int rc = dump_chunk(g, chunk, codes, links, err);
+	pthread_mutex_unlock(&g->sweep_lock);
 	return rc;
 }

@@ -138,15 +138,21 @@ static void become_first(struct vf_graph *g, struct plan *plan)
 static void finish(struct vf_graph *g, uint32_t slot)
 {
 	uint8_t is = vf_slot_is(g, slot);
+	bool pending;
 
-	vf_slot_touch(g, slot, VF_DIRTY_LINKS);
-	do {
-		if ((is & VF_IS_STATE) != VF_SLOT_PENDING)
-			return;
-	} while (!atomic_compare_exchange_weak(&g->state[slot], &is, (uint8_t)((is & ~VF_IS_STATE) | VF_SLOT_LINKED)));
+	/* Counted first: it may be removed at once. */
 	atomic_fetch_add(&g->nlinked, 1);
-	atomic_fetch_add(&g->nchanges, 1);
-	vf_slot_settle(g, slot);
+	while ((pending = (is & VF_IS_STATE) == VF_SLOT_PENDING) &&
+	       !atomic_compare_exchange_weak(&g->state[slot], &is, (uint8_t)((is & ~VF_IS_STATE) | VF_SLOT_LINKED)))
+		;
+	/* Behind the change of state, which a dump may have missed else. */
+	vf_slot_touch(g, slot, VF_DIRTY_LINKS);
+	if (pending) {
+		atomic_fetch_add(&g->nchanges, 1);
+		vf_slot_settle(g, slot);
+	} else {
+		atomic_fetch_sub(&g->nlinked, 1);
+	}
 }
 
 /* Who will be the entry keeps the others from becoming it meanwhile. */

@@ -76,7 +76,8 @@ static bool add_locked(struct vf_graph *g, struct vf_walker *w, uint32_t slot, u
 	vf_link *list = vf_list(g, slot, level);
 	uint32_t count = vf_list_count(g, slot, level);
 
-	if (vf_slot_is(g, slot) & VF_IS_CONDEMNED)
+	/* But a child that was condemned under way takes the parent that has taken it: no edge of the tree is made by half. */
+	if (vf_slot_is(g, slot) & VF_IS_CONDEMNED && !(link & VF_LINK_PARENT))
 		return false;
 	if (link & VF_LINK_CHILD && !takes_child(g, list, count))
 		return false;

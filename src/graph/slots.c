@@ -31,11 +31,11 @@ int vf_graph_slot_take(struct vf_graph *g, uint32_t *slot, struct vf_err *err)
 void vf_slot_free(struct vf_graph *g, uint32_t slot)
 {
 	atomic_store_explicit(&g->state[slot], VF_SLOT_FREE, memory_order_release);
+	atomic_fetch_add(&g->nfree, 1);
 	pthread_mutex_lock(&g->small_lock);
 	atomic_store_explicit(&g->twin[slot], g->free_slot, memory_order_relaxed);
 	g->free_slot = slot;
 	pthread_mutex_unlock(&g->small_lock);
-	atomic_fetch_add(&g->nfree, 1);
 }
 
 void vf_graph_slot_return(struct vf_graph *g, uint32_t slot)
@@ -49,7 +49,7 @@ void vf_slot_touch(struct vf_graph *g, uint32_t slot, uint8_t what)
 
 	/* Read first: a busy chunk's byte then stays shared between the cores. Who dumps clears it before it takes the
 	 * node's lock, so no change is lost. */
-	if ((atomic_load_explicit(dirty, memory_order_relaxed) & what) != what)
+	if ((atomic_load(dirty) & what) != what)
 		atomic_fetch_or(dirty, what);
 }
 

@@ -11,15 +11,17 @@
 /* A list needs its nearest candidates, not all of two hops. */
 #define CANDIDATES_PER_LINK 6u
 
+/* Returns how many there is something to do about: the dead, and those without a parent. */
 static uint64_t condemn(struct vf_graph *g, uint32_t slots)
 {
 	uint64_t n = 0;
 
-	for (uint32_t slot = 0; slot < slots; slot++)
-		if ((vf_slot_is(g, slot) & VF_IS_STATE) == VF_SLOT_DEAD) {
+	for (uint32_t slot = 0; slot < slots; slot++) {
+		uint8_t is = vf_slot_is(g, slot);
+		if ((is & VF_IS_STATE) == VF_SLOT_DEAD)
 			atomic_fetch_or(&g->state[slot], VF_IS_CONDEMNED);
-			n++;
-		}
+		n += (is & VF_IS_STATE) == VF_SLOT_DEAD || is & VF_IS_ORPHAN;
+	}
 	return n;
 }
 
@@ -48,7 +50,7 @@ static uint32_t clean_chain(struct vf_graph *g, uint32_t head)
 	return first;
 }
 
-/* A twin takes the place of its condemned head: its list, its edges of the tree, its chain. The head goes on naming it. */
+/* A twin takes the place of its condemned head: its list, its edges of the tree or that it has none, its chain. The head goes on naming it. */
 static void succeed(struct vf_graph *g, uint32_t head, uint32_t heir)
 {
 	uint32_t links[VF_DEGREE_MAX], n = vf_list_count(g, head, 0), root = head;
@@ -61,7 +63,7 @@ static void succeed(struct vf_graph *g, uint32_t head, uint32_t heir)
 		vf_list_put(vf_list(g, slot, 0), 0, heir);
 		vf_slot_touch(g, slot, VF_DIRTY_LINKS);
 	}
-	atomic_fetch_or(&g->state[heir], VF_IS_NODE | (rest != VF_SLOT_NONE ? VF_IS_HEAD : 0));
+	atomic_fetch_or(&g->state[heir], VF_IS_NODE | (rest != VF_SLOT_NONE ? VF_IS_HEAD : 0) | (vf_slot_is(g, head) & VF_IS_ORPHAN));
 	atomic_fetch_and(&g->state[heir], (uint8_t)~VF_IS_TWIN);
 	atomic_compare_exchange_strong(&g->root, &root, heir);
 	vf_equal_replace(g, head, heir);
@@ -229,7 +231,12 @@ static int sweep(struct vf_graph *g, struct vf_err *err)
 	vf_walker_put(g, w);
 	vf_walker_grace(g);
 	free_condemned(g, slots);
-	return 0;
+	/* Of linkers that found all places below their neighbours condemned, and said so only after the others were adopted. */
+	if ((rc = vf_walker_get(g, width, &w, err)) == 0) {
+		vf_tree_adopt_orphans(g, w);
+		vf_walker_put(g, w);
+	}
+	return rc;
 }
 
 int vf_graph_sweep(struct vf_graph *g, struct vf_err *err)

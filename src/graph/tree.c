@@ -21,18 +21,28 @@ uint32_t vf_tree_parent(const struct vf_graph *g, uint32_t slot)
 	return marked(g, slot, VF_LINK_PARENT);
 }
 
-/* Is `slot` below `above`? The tree is flat, some tens of steps. */
-static bool is_below(const struct vf_graph *g, uint32_t slot, uint32_t above)
+/* Does the way up from `slot` end elsewhere than at `orphan`: at the root, or at another orphan? The tree is flat, some tens of steps. */
+static bool leads_elsewhere(const struct vf_graph *g, uint32_t slot, uint32_t orphan)
 {
-	while (slot != VF_SLOT_NONE && slot != above)
-		slot = vf_tree_parent(g, slot);
-	return slot == above;
+	uint32_t up;
+
+	while (slot != orphan && (up = vf_tree_parent(g, slot)) != VF_SLOT_NONE)
+		slot = up;
+	return slot != orphan && (slot == atomic_load(&g->root) || vf_slot_is(g, slot) & VF_IS_ORPHAN);
 }
 
 static bool attach(struct vf_graph *g, struct vf_walker *w, uint32_t parent, uint32_t child)
 {
 	/* The child always has room for its parent: at most half of its list are children. */
 	return vf_list_add(g, w, parent, 0, child | VF_LINK_CHILD) && vf_list_add(g, w, child, 0, parent | VF_LINK_PARENT);
+}
+
+static uint32_t first_child(struct vf_graph *g, uint32_t slot)
+{
+	vf_node_lock(g, slot);
+	uint32_t child = marked(g, slot, VF_LINK_CHILD);
+	vf_node_unlock(g, slot);
+	return child;
 }
 
 bool vf_tree_adopt(struct vf_graph *g, struct vf_walker *w, uint32_t slot, const uint32_t *candidates, uint32_t count)
@@ -42,8 +52,8 @@ bool vf_tree_adopt(struct vf_graph *g, struct vf_walker *w, uint32_t slot, const
 			return true;
 	/* All have as many children as a node may have: then below them, where somebody has none. */
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t at = marked(g, candidates[i] & VF_LINK_SLOT, VF_LINK_CHILD);
-		for (; at != VF_SLOT_NONE; at = marked(g, at, VF_LINK_CHILD))
+		uint32_t at = first_child(g, candidates[i] & VF_LINK_SLOT);
+		for (; at != VF_SLOT_NONE; at = first_child(g, at))
 			if (attach(g, w, at, slot))
 				return true;
 	}
@@ -62,7 +72,7 @@ static uint32_t own_neighbours(struct vf_graph *g, struct vf_walker *w, uint32_t
 		w->candidates[i] = (struct vf_candidate){ w->fresh_distance[i], w->fresh[i] };
 	vf_candidates_sort(w->candidates, n);
 	for (uint32_t i = 0; i < n; i++)
-		if (!is_below(g, w->candidates[i].link, slot))
+		if (leads_elsewhere(g, w->candidates[i].link, slot))
 			out[kept++] = w->candidates[i].link;
 	return kept;
 }
@@ -76,8 +86,8 @@ static void adopt_orphan(struct vf_graph *g, struct vf_walker *w, uint32_t slot)
 	/* An island: look for the others from the entry on. */
 	vf_link_more(g, w, slot);
 	n = own_neighbours(g, w, slot, near);
-	if (!vf_tree_adopt(g, w, slot, near, n))
-		vf_tree_adopt(g, w, slot, &root, 1);
+	if (!vf_tree_adopt(g, w, slot, near, n) && !vf_tree_adopt(g, w, slot, &root, 1))
+		atomic_fetch_or(&g->state[slot], VF_IS_ORPHAN);
 }
 
 static bool is_root(const struct vf_graph *g, uint32_t root)

@@ -134,7 +134,8 @@ static void enlist(struct vf_graph *g, struct vf_walker *w)
 	pthread_mutex_unlock(&g->small_lock);
 }
 
-static int get(struct vf_graph *g, uint32_t slots, uint32_t width, struct vf_walker **out, struct vf_err *err)
+/* `slots`: how many it can see are looked up once it has entered, so that no newer ones than come from then on are missing. NULL: none. */
+static int get(struct vf_graph *g, const _Atomic uint32_t *slots, uint32_t width, struct vf_walker **out, struct vf_err *err)
 {
 	struct vf_walker *w = take_idle(g);
 	int rc;
@@ -148,7 +149,7 @@ static int get(struct vf_graph *g, uint32_t slots, uint32_t width, struct vf_wal
 	w->stats = (struct vf_search_stats){ 0 };
 	w->rows = w->walked = vf_rows_to_walk(g);
 	/* Three times the width: room for guides between the results. */
-	if ((rc = more_slots(w, slots, err)) || (rc = more_pool(w, 3 * width + 64, err)))
+	if ((rc = more_slots(w, slots ? atomic_load(slots) : 0, err)) || (rc = more_pool(w, 3 * width + 64, err)))
 		vf_walker_put(g, w);
 	else
 		*out = w;
@@ -157,12 +158,12 @@ static int get(struct vf_graph *g, uint32_t slots, uint32_t width, struct vf_wal
 
 int vf_walker_get(struct vf_graph *g, uint32_t width, struct vf_walker **out, struct vf_err *err)
 {
-	return get(g, atomic_load(&g->slots), width, out, err);
+	return get(g, &g->slots, width, out, err);
 }
 
 int vf_walker_get_for_scan(struct vf_graph *g, struct vf_walker **out, struct vf_err *err)
 {
-	return get(g, 0, 0, out, err);
+	return get(g, NULL, 0, out, err);
 }
 
 /* What one question for very many needed is not kept. */

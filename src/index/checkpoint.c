@@ -199,6 +199,17 @@ static void free_write(struct chunk_write *w)
 	free(w->rows);
 }
 
+/* What was gathered did not come to disk: the next checkpoint has it. By then the graph may be another one, to which it does no harm. */
+static void touch_again(const struct chunk_write *w)
+{
+	struct vf_index *index = w->index;
+
+	pthread_rwlock_rdlock(&index->graph_lock);
+	for (size_t i = 0; index->graph && i < w->nrows; i++)
+		vf_graph_chunk_touch(index->graph, w->rows[i].chunk);
+	pthread_rwlock_unlock(&index->graph_lock);
+}
+
 /* chores is held. */
 static int checkpoint(struct vf_index *index, struct vf_err *err)
 {
@@ -209,6 +220,8 @@ static int checkpoint(struct vf_index *index, struct vf_err *err)
 	atomic_store(&index->keeper->linked_since, 0);
 	while ((rc = gather_own(&w, &chunk, err)) == 0 && (rc = commit_chunks(&w, err)) == 0)
 		;
+	if (rc < 0)
+		touch_again(&w);
 	atomic_store(&index->keeper->checkpoint_ns, vf_clock_mono_ns());
 	free_write(&w);
 	return rc < 0 ? rc : 0;
@@ -230,9 +243,18 @@ int vf_checkpoint_other(struct vf_index *index, struct vf_graph *graph, struct v
 			rc = 1;
 	}
 	if (rc)
-		atomic_store(&index->keeper->replacing, false);
+		vf_checkpoint_own_again(index);
 	free_write(&w);
 	return rc;
+}
+
+void vf_checkpoint_own_again(struct vf_index *index)
+{
+	pthread_rwlock_rdlock(&index->graph_lock);
+	if (index->graph)
+		vf_graph_touch_all(index->graph);
+	pthread_rwlock_unlock(&index->graph_lock);
+	atomic_store(&index->keeper->replacing, false);
 }
 
 int vf_index_checkpoint(struct vf_index *index, struct vf_err *err)

@@ -49,6 +49,8 @@ int vf_link_slice(struct vf_index *index, struct vf_err *err);
 /* Writes all chunks of a graph that is not the index's yet in place of those on disk; then no others are written until it is.
  * chores is held. 1: the index's own graph was changed for another meanwhile. */
 int vf_checkpoint_other(struct vf_index *index, struct vf_graph *graph, struct vf_err *err);
+/* Nothing came of that: the next checkpoint writes all chunks of the index's own graph. */
+void vf_checkpoint_own_again(struct vf_index *index);
 
 /* ---- rebuild.c ---- */
 /* Builds the graph anew when it has become a poor one: in the background, beside the one in use. Called by one linker thread,

@@ -469,11 +469,12 @@ static void reload(struct vf_index *index)
 	if ((rc = vf_txn_read(index->store, &txn, &err)) == 0)
 		rc = vf_graph_make(index, txn, &index->settings->config, &nothing, &graph, &chunks, &err);
 	vf_txn_end(&txn);
-	if (rc == 0)
+	if (rc == 0) {
 		swap_graph(index, graph, chunks);
-	else
-		vf_index_warn(index, "the graph that was built anew is not used: %s", err.text);
-	atomic_store(&index->keeper->replacing, false);
+		return;
+	}
+	vf_index_warn(index, "the graph that was built anew is not used: %s", err.text);
+	vf_checkpoint_own_again(index);
 }
 
 void vf_memory_drop(struct vf_index *index)

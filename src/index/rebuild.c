@@ -135,8 +135,8 @@ static int rebuild(struct vf_index *index, const struct vf_config *config, struc
 		else
 			rc = 1;
 		vf_graph_free(&graph);
-		if (rc == 0)
-			rc = vf_index_commit(index, &job, err);
+		if (rc == 0 && (rc = vf_index_commit(index, &job, err)))
+			vf_checkpoint_own_again(index);
 		pthread_mutex_unlock(&index->keeper->chores);
 	}
 	vf_graph_free(&graph);
