@@ -873,6 +873,57 @@ START_TEST(a_few_giants_spoil_nothing)
 }
 END_TEST
 
+static bool tells(enum vf_metric metric, uint32_t dim, void (*spoil)(struct world *w))
+{
+	struct world w = world_new(metric, dim, 3000, VF_CODE_U8);
+	struct vf_quant quant;
+	bool tells;
+
+	if (spoil)
+		spoil(&w);
+	ck_ok(vf_quant_fit(&quant, VF_CODE_U8, metric, dim, w.vectors, w.n, &err));
+	ck_ok(vf_quant_try(&quant, metric, w.vectors, w.n, &tells, &err));
+	vf_quant_free(&quant);
+	world_free(&w);
+	return tells;
+}
+
+static void make_one_in_thirty_a_giant(struct world *w)
+{
+	for (size_t r = 0; r < w->n; r += 30)
+		for (uint32_t i = 0; i < w->dim; i++)
+			w->vectors[r * w->dim + i] *= 300;
+}
+
+static void make_five_in_many_shades(struct world *w)
+{
+	for (size_t r = 5; r < w->n; r++)
+		for (uint32_t i = 0; i < w->dim; i++)
+			w->vectors[r * w->dim + i] = w->vectors[(r % 5) * w->dim + i] + 1e-3f * normal();
+}
+
+static void make_five_and_copies(struct world *w)
+{
+	for (size_t r = 5; r < w->n; r++)
+		memcpy(w->vectors + r * w->dim, w->vectors + (r % 5) * w->dim, w->dim * sizeof(float));
+}
+
+START_TEST(it_is_known_whether_bytes_tell_near_from_far)
+{
+	static const uint32_t dims[] = { 33, 100, 768 };
+
+	for (size_t d = 0; d < 3; d++) {
+		for (enum vf_metric metric = VF_COSINE; metric <= VF_DOT; metric++)
+			ck_assert(tells(metric, dims[d], NULL));
+		ck_assert(!tells(VF_EUCLIDEAN, dims[d], make_one_in_thirty_a_giant));
+		ck_assert(tells(VF_COSINE, dims[d], make_one_in_thirty_a_giant));
+		ck_assert(!tells(VF_EUCLIDEAN, dims[d], make_five_in_many_shades));
+		ck_assert(!tells(VF_COSINE, dims[d], make_five_in_many_shades));
+		ck_assert(tells(VF_EUCLIDEAN, dims[d], make_five_and_copies));
+	}
+}
+END_TEST
+
 START_TEST(outliers_past_their_number_are_linked_like_others)
 {
 	struct world w = world_new(VF_EUCLIDEAN, 48, 4000, VF_CODE_U8);
@@ -1726,7 +1777,7 @@ CHECK_MAIN("graph",
 	vectors_beyond_the_codes_are_found_at_their_true_place, vectors_beyond_the_codes_come_back_after_loading,
 	questions_beyond_the_codes_are_measured_truly, who_asks_for_a_stored_vector_finds_it_at_the_smallest_effort,
 	those_who_wait_are_linked_near_ones_one_after_the_other,
-	outliers_past_their_number_are_linked_like_others, a_few_giants_spoil_nothing,
+	outliers_past_their_number_are_linked_like_others, a_few_giants_spoil_nothing, it_is_known_whether_bytes_tell_near_from_far,
 	a_graph_loaded_from_its_chunks_answers_the_same, copies_come_back_from_their_chunks,
 	old_chunks_and_missing_ones_are_harmless, damaged_chunks_neither_crash_nor_lose_a_vector,
 	a_quantizer_comes_back_from_its_bytes_and_refuses_others,

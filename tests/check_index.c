@@ -979,8 +979,7 @@ static float step_of_graph(void)
 	return step;
 }
 
-/* Vectors twenty times as long as the first ones, while a writer goes on. */
-static void put_long_ones(unsigned from, unsigned n)
+static void put_scaled(unsigned from, unsigned n, float (*scale)(unsigned i))
 {
 	struct vf_batch *batch = new_batch();
 	float numbers[40];
@@ -990,12 +989,47 @@ static void put_long_ones(unsigned from, unsigned n)
 		snprintf(key, sizeof key, "k%06u", i);
 		vector_of(i, 40, numbers);
 		for (int d = 0; d < 40; d++)
-			numbers[d] *= 20;
+			numbers[d] *= scale(i);
 		struct vf_record record = { .key = vf_span_str(key), .vector = numbers, .dim = 40, .metadata = vf_span("\x80", 1) };
 		ck_ok(vf_batch_put(batch, &record, &err));
 	}
 	ck_assert_uint_eq(apply(&batch).inserted, n);
 }
+
+static float twenty(unsigned i)
+{
+	(void)i;
+	return 20;
+}
+
+/* Vectors twenty times as long as the first ones, while a writer goes on. */
+static void put_long_ones(unsigned from, unsigned n)
+{
+	put_scaled(from, n, twenty);
+}
+
+static float some_are_giants(unsigned i)
+{
+	return i % 30 ? 1 : 300;
+}
+
+START_TEST(vectors_that_bytes_cannot_tell_apart_have_float_codes)
+{
+	begin("dimension = 40\nm = 6\nef_construction = 20\nmetric = euclidean");
+	put_scaled(0, 5000, some_are_giants);
+	ck_code(VF_CODE_F32, false);
+	link_everything();
+	ck_memory_agrees(5000);
+	ck_assert_uint_eq(count_in(VF_SLOT_LINKED), 5000);
+	reopen();
+	ck_code(VF_CODE_F32, false);
+	ck_assert_uint_eq(count_in(VF_SLOT_LINKED), 5000);
+	put_many(5000, 100);
+	ck_code(VF_CODE_F32, false);
+	ck_memory_agrees(5100);
+	end();
+}
+END_TEST
 
 START_TEST(a_graph_whose_vectors_have_changed_is_built_anew)
 {
@@ -1012,6 +1046,8 @@ START_TEST(a_graph_whose_vectors_have_changed_is_built_anew)
 		usleep(20000);
 	}
 	ck_assert(step_of_graph() > 5 * first);
+	/* Of the short ones many would have the same bytes. */
+	ck_code(VF_CODE_F32, false);
 	uint64_t n;
 	ck_ok(vf_index_remove(idx, vf_span_str("k000100"), &err));
 	struct vf_txn *txn;
@@ -1729,7 +1765,7 @@ CHECK_MAIN("index",
 	random_changes_agree_with_a_model_across_reopening, the_shape_is_frozen_once_there_are_vectors,
 	fields_become_filterable_and_stop_being_so, the_version_grows_with_every_change,
 	an_index_grows_out_of_the_flat_graph_and_answers_all_the_while, links_are_loaded_not_made_again, a_checkpoint_that_failed_is_made_up_for_by_the_next,
-	few_dimensions_are_linked_with_float_codes, a_graph_whose_vectors_have_changed_is_built_anew,
+	few_dimensions_are_linked_with_float_codes, vectors_that_bytes_cannot_tell_apart_have_float_codes, a_graph_whose_vectors_have_changed_is_built_anew,
 	dead_slots_are_swept_and_used_again, a_damaged_chunk_costs_links_only,
 	a_killed_writer_leaves_whole_batches_and_all_that_were_acknowledged,
 	a_graph_that_was_killed_is_whole_after_the_next_start, many_writers_and_readers_at_once_lose_nothing,

@@ -27,13 +27,15 @@ enum vf_slot_state { VF_SLOT_FREE, VF_SLOT_PENDING, VF_SLOT_LINKED, VF_SLOT_DEAD
 struct vf_quant {
 	enum vf_code code;
 	uint32_t dim;
-	float step;            /* 0 for VF_CODE_F32 */
+	float step;            /* for VF_CODE_F32 0, or that of the bytes that did not tell near from far */
 	float *mean;           /* dim floats, owned; all 0 under dot and for VF_CODE_F32 */
 };
 
 /* Fit to a sample of n vectors (row-major, stride dim). Under F32 nothing is fitted. */
 int vf_quant_fit(struct vf_quant *quant, enum vf_code code, enum vf_metric metric, uint32_t dim,
                  const float *sample, size_t n, struct vf_err *err);
+/* Whether its codes tell near from far, tried on the sample that it was fitted to (resolution.c). */
+int vf_quant_try(const struct vf_quant *quant, enum vf_metric metric, const float *sample, size_t n, bool *tells, struct vf_err *err);
 /* As kept on disk: little-endian u32 code, u32 dim, f32 step, f32 mean[dim]. */
 int vf_quant_encode(const struct vf_quant *quant, struct vf_buf *out, struct vf_err *err);
 int vf_quant_decode(struct vf_quant *quant, struct vf_span bytes, struct vf_err *err);

@@ -225,6 +225,8 @@ int vf_graph_reserve(struct vf_graph *g, struct vf_err *err);
 /* ---- quant.c ---- */
 /* What rounding moves a number by, in steps, squared, on average. */
 #define VF_ROUNDING (1.0 / 12)
+/* What a vector is multiplied by before it is coded. */
+float vf_quant_scale(enum vf_metric metric, const float *vector, uint32_t dim);
 /* `code` has code_stride bytes, 64-byte aligned. FAR when the vector reaches so far beyond the range of codes that clamping moves it further than
  * rounding does: by more than VF_ROUNDING a dimension. */
 enum vf_clamped vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code);

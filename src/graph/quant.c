@@ -20,7 +20,7 @@
 /* Vectors to come may lie a little outside the sample. */
 #define CLIP_MARGIN 1.1
 
-static float scale_of(enum vf_metric metric, const float *vector, uint32_t dim)
+float vf_quant_scale(enum vf_metric metric, const float *vector, uint32_t dim)
 {
 	if (metric != VF_COSINE)
 		return 1;
@@ -41,7 +41,7 @@ static void fit_mean(struct spread *s, const struct rows *rows)
 {
 	memset(s->mean, 0, rows->dim * sizeof *s->mean);
 	for (size_t r = 0; r < rows->n && rows->metric != VF_DOT; r++) {
-		double scale = (double)scale_of(rows->metric, rows->row[r], rows->dim);
+		double scale = (double)vf_quant_scale(rows->metric, rows->row[r], rows->dim);
 		for (uint32_t i = 0; i < rows->dim; i++)
 			s->mean[i] += rows->row[r][i] * scale;
 	}
@@ -66,7 +66,7 @@ static void fit_spread(struct spread *s, const struct rows *rows)
 
 	for (size_t r = 0; r < rows->n; r++) {
 		const float *row = rows->row[r];
-		double scale = (double)scale_of(rows->metric, row, rows->dim);
+		double scale = (double)vf_quant_scale(rows->metric, row, rows->dim);
 		uint32_t i = 0;
 		for (; i + LANES <= rows->dim; i += LANES)
 			for (uint32_t lane = 0; lane < LANES; lane++)
@@ -83,7 +83,7 @@ static void fit_spread(struct spread *s, const struct rows *rows)
 static void fit_bins(struct spread *s, const struct rows *rows)
 {
 	for (size_t r = 0; r < rows->n; r++) {
-		double scale = (double)scale_of(rows->metric, rows->row[r], rows->dim);
+		double scale = (double)vf_quant_scale(rows->metric, rows->row[r], rows->dim);
 		for (uint32_t i = 0; i < rows->dim; i++) {
 			double d = off_mean(s, rows->row[r], scale, i);
 			uint32_t bin = (uint32_t)(d / s->max * (BINS - 1));
@@ -131,7 +131,7 @@ static float fit_step(struct spread *s, const struct rows *rows)
 
 static float reach_of(const struct spread *s, const struct rows *rows, size_t r)
 {
-	double scale = (double)scale_of(rows->metric, rows->row[r], rows->dim), most = 0;
+	double scale = (double)vf_quant_scale(rows->metric, rows->row[r], rows->dim), most = 0;
 
 	for (uint32_t i = 0; i < rows->dim; i++)
 		most = fmax(most, off_mean(s, rows->row[r], scale, i));
@@ -280,7 +280,7 @@ void vf_quant_free(struct vf_quant *quant)
 
 static void apply_f32(const struct vf_graph *g, const float *vector, uint8_t *code)
 {
-	float scale = scale_of(g->params.metric, vector, g->quant.dim);
+	float scale = vf_quant_scale(g->params.metric, vector, g->quant.dim);
 
 	memset(code, 0, g->code_stride);
 	for (uint32_t i = 0; i < g->quant.dim; i++) {
@@ -294,7 +294,7 @@ struct scale { float scale, step; };
 
 static struct scale scale_of_vector(const struct vf_graph *g, const float *vector)
 {
-	return (struct scale){ scale_of(g->params.metric, vector, g->quant.dim), g->quant.step };
+	return (struct scale){ vf_quant_scale(g->params.metric, vector, g->quant.dim), g->quant.step };
 }
 
 static struct scale scale_of_query(const struct vf_graph *g, const float *vector)

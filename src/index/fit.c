@@ -55,6 +55,23 @@ static void sample_coming(struct sample *sample, const struct vf_coming *coming,
 	}
 }
 
+/* Bytes, or floats where bytes do not tell near from far; their step says then that this was tried. */
+static int fit_bytes(struct vf_quant *quant, const struct vf_config *config, const struct sample *sample, struct vf_err *err)
+{
+	bool tells = true;
+	int rc = vf_quant_fit(quant, VF_CODE_U8, config->metric, config->dim, sample->rows, sample->n, err);
+
+	if (rc)
+		return rc;
+	rc = vf_quant_try(quant, config->metric, sample->rows, sample->n, &tells, err);
+	float step = quant->step;
+	if (rc || !tells)
+		vf_quant_free(quant);
+	if (rc == 0 && !tells && (rc = vf_quant_fit(quant, VF_CODE_F32, config->metric, config->dim, NULL, 0, err)) == 0)
+		quant->step = step;
+	return rc;
+}
+
 int vf_index_fit(struct vf_quant *quant, enum vf_code code, const struct vf_config *config, struct vf_txn *txn, uint64_t stored,
                  const struct vf_coming *coming, struct vf_err *err)
 {
@@ -68,7 +85,7 @@ int vf_index_fit(struct vf_quant *quant, enum vf_code code, const struct vf_conf
 	uint64_t stride = sample.most ? (stored + coming->n + sample.most - 1) / sample.most : 1;
 	if ((rc = sample_stored(&sample, txn, stride, err)) == 0) {
 		sample_coming(&sample, coming, stride);
-		rc = vf_quant_fit(quant, code, config->metric, config->dim, sample.rows, sample.n, err);
+		rc = fit_bytes(quant, config, &sample, err);
 	}
 	free(sample.rows);
 	return rc;

@@ -3,7 +3,7 @@
  *
  * A small index has a flat graph: exact float32 codes that every question scans. Past FLAT_VECTORS_MAX vectors, or
  * FLAT_BYTES_MAX of them, a quantizer is fitted to a sample and the graph is made anew, with the same slots, to be linked. Few
- * dimensions keep float codes: bytes would save nothing there. */
+ * dimensions keep float codes: bytes would save nothing there. So do vectors that bytes cannot tell apart. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -56,6 +56,12 @@ bool vf_graph_is_flat(const struct vf_graph *graph)
 		return false;
 	vf_graph_counts(graph, &counts);
 	return counts.linked == 0 && fits_flat(counts.pending, quant->dim);
+}
+
+/* Float codes of many vectors, since bytes were tried and are not enough. */
+static bool stays_with_floats(const struct vf_quant *quant)
+{
+	return quant->code == VF_CODE_F32 && quant->step > 0;
 }
 
 static enum vf_code code_for(uint64_t vectors, uint32_t dim)
@@ -246,7 +252,7 @@ static int saved_quant(struct vf_txn *txn, enum vf_code code, uint32_t dim, stru
 		return rc;
 	if (vf_quant_decode(quant, bytes, &why))
 		return why.code == ENOMEM ? vf_oom(err) : 1;
-	if (quant->code == code && quant->dim == dim)
+	if ((quant->code == code || stays_with_floats(quant)) && quant->dim == dim)
 		return 0;
 	vf_quant_free(quant);
 	return 1;
@@ -428,7 +434,7 @@ static bool outgrown(const struct vf_graph *graph, uint64_t coming)
 	const struct vf_quant *quant = vf_graph_quant(graph);
 	struct vf_graph_counts counts;
 
-	if (quant->code != VF_CODE_F32)
+	if (quant->code != VF_CODE_F32 || stays_with_floats(quant))
 		return false;
 	vf_graph_counts(graph, &counts);
 	return code_for(counts.pending + counts.linked + coming, quant->dim) != VF_CODE_F32;

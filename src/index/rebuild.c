@@ -22,6 +22,8 @@
 
 static bool has_drifted(const struct vf_quant *used, const struct vf_quant *fresh, double wider)
 {
+	if (used->code != fresh->code)
+		return true;
 	if (used->code == VF_CODE_F32)
 		return false;
 	if (fresh->step > wider * used->step || fresh->step < STEP_NARROWER * used->step)
@@ -30,6 +32,15 @@ static bool has_drifted(const struct vf_quant *used, const struct vf_quant *fres
 		if (fabs((double)fresh->mean[i] - used->mean[i]) > MEAN_STEPS * used->step)
 			return true;
 	return false;
+}
+
+/* Whether bytes are or were tried. */
+static bool is_fitted(struct vf_index *index)
+{
+	pthread_rwlock_rdlock(&index->graph_lock);
+	bool fitted = index->graph && vf_graph_quant(index->graph)->step > 0;
+	pthread_rwlock_unlock(&index->graph_lock);
+	return fitted;
 }
 
 static int fit_fresh(struct vf_index *index, const struct vf_config *config, struct vf_quant *out, struct vf_err *err)
@@ -53,7 +64,7 @@ static bool quantizer_is_poor(struct vf_index *index, const struct vf_config *co
 	uint64_t at = atomic_load(&index->keeper->fitted_at);
 	bool poor = false, full = counts->outliers >= counts->outliers_max;
 
-	if (at && counts->linked < 2 * at && !full)
+	if (!is_fitted(index) || (at && counts->linked < 2 * at && !full))
 		return false;
 	atomic_store(&index->keeper->fitted_at, counts->linked);
 	if (fit_fresh(index, config, &fresh, &err))
