@@ -67,6 +67,14 @@ void vf_call_data(struct vf_call *call, const void *data, size_t len)
 	fuse_reply_buf(call->req, data, len);
 }
 
+void vf_call_part(struct vf_call *call, struct vf_span all, uint64_t offset, size_t len)
+{
+	size_t from = offset < all.len ? (size_t)offset : all.len, left = all.len - from;
+
+	/* Of an empty span there is no address to go on from. */
+	vf_call_data(call, left ? all.data + from : NULL, len < left ? len : left);
+}
+
 void vf_call_spool(struct vf_call *call, const struct vf_spool *spool, uint64_t offset, size_t len)
 {
 	uint64_t size = vf_spool_size(spool);
@@ -74,9 +82,7 @@ void vf_call_spool(struct vf_call *call, const struct vf_spool *spool, uint64_t 
 	if (offset >= size) {
 		vf_call_data(call, NULL, 0);
 	} else if (spool->fd < 0) {
-		if (len > size - offset)
-			len = (size_t)(size - offset);
-		vf_call_data(call, spool->buf.data + offset, len);
+		vf_call_part(call, vf_buf_span(&spool->buf), offset, len);
 	} else {
 		void *out = malloc(len);
 		int64_t n = out ? vf_spool_read(spool, offset, out, len) : -ENOMEM;

@@ -115,6 +115,8 @@ int vf_call_key(struct vf_call *call, struct vf_span escaped, struct vf_span *ke
 /* Failure: into `errors` when it has words, and -> errno for the reply. */
 int vf_call_failed(struct vf_call *call, struct vf_node *node, const char *child, int rc);
 void vf_call_data(struct vf_call *call, const void *data, size_t len);
+/* What a read of `len` bytes at `offset` gets of all of them. */
+void vf_call_part(struct vf_call *call, struct vf_span all, uint64_t offset, size_t len);
 void vf_call_spool(struct vf_call *call, const struct vf_spool *spool, uint64_t offset, size_t len);
 
 /* ---- site.c: buckets and indexes that the kernel knows of ---- */

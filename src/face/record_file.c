@@ -457,17 +457,11 @@ static void read_staged(struct vf_call *call, struct vf_handle *handle, size_t s
 {
 	struct writer *w = (struct writer *)handle;
 	int rc = load(call, w);
-	struct vf_span bytes = vf_stage_span(&w->stage);
 
-	if (rc) {
+	if (rc)
 		fuse_reply_err(call->req, vf_call_failed(call, handle->node, NULL, rc));
-		return;
-	}
-	if (offset > bytes.len)
-		offset = bytes.len;
-	if (size > bytes.len - offset)
-		size = bytes.len - offset;
-	vf_call_data(call, bytes.data + offset, size);
+	else
+		vf_call_part(call, vf_stage_span(&w->stage), offset, size);
 }
 
 static void release_writer(struct vf_call *call, struct vf_handle *handle)

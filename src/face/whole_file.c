@@ -143,15 +143,11 @@ static void read_whole(struct vf_call *call, struct vf_handle *handle, size_t si
 {
 	struct whole *w = (struct whole *)handle;
 	int rc = load(call, w);
-	struct vf_span bytes = vf_stage_span(&w->stage);
 
-	if (rc) {
+	if (rc)
 		fuse_reply_err(call->req, vf_call_failed(call, handle->node, NULL, rc));
-		return;
-	}
-	if (offset > bytes.len)
-		offset = bytes.len;
-	vf_call_data(call, bytes.data + offset, size < bytes.len - offset ? size : bytes.len - offset);
+	else
+		vf_call_part(call, vf_stage_span(&w->stage), offset, size);
 }
 
 static void release_whole(struct vf_call *call, struct vf_handle *handle)
