@@ -1013,6 +1013,30 @@ static float some_are_giants(unsigned i)
 	return i % 30 ? 1 : 300;
 }
 
+/* Noise, of which it is the harder to find the nearest the more dimensions it has. */
+static unsigned rough_effort_for(unsigned dim)
+{
+	char config[64];
+
+	snprintf(config, sizeof config, "dimension = %u\nmetric = euclidean", dim);
+	begin(config);
+	put_many(0, 5000);
+	link_everything();
+	ck_assert_uint_eq(atomic_load(&idx->ef_rough), 0);
+	ck_ok(vf_effort_measure(idx, &err));
+	unsigned rough = atomic_load(&idx->ef_rough), ef = atomic_load(&idx->ef);
+	ck_assert_uint_gt(ef, 0);
+	end();
+	return rough;
+}
+
+START_TEST(a_few_samples_say_first_whether_the_usual_effort_is_enough)
+{
+	ck_assert_uint_eq(rough_effort_for(10), 256);
+	ck_assert_uint_gt(rough_effort_for(300), 256);
+}
+END_TEST
+
 START_TEST(vectors_that_bytes_cannot_tell_apart_have_float_codes)
 {
 	begin("dimension = 40\nm = 6\nef_construction = 20\nmetric = euclidean");
@@ -1046,8 +1070,6 @@ START_TEST(a_graph_whose_vectors_have_changed_is_built_anew)
 		usleep(20000);
 	}
 	ck_assert(step_of_graph() > 5 * first);
-	/* Of the short ones many would have the same bytes. */
-	ck_code(VF_CODE_F32, false);
 	uint64_t n;
 	ck_ok(vf_index_remove(idx, vf_span_str("k000100"), &err));
 	struct vf_txn *txn;
@@ -1765,7 +1787,8 @@ CHECK_MAIN("index",
 	random_changes_agree_with_a_model_across_reopening, the_shape_is_frozen_once_there_are_vectors,
 	fields_become_filterable_and_stop_being_so, the_version_grows_with_every_change,
 	an_index_grows_out_of_the_flat_graph_and_answers_all_the_while, links_are_loaded_not_made_again, a_checkpoint_that_failed_is_made_up_for_by_the_next,
-	few_dimensions_are_linked_with_float_codes, vectors_that_bytes_cannot_tell_apart_have_float_codes, a_graph_whose_vectors_have_changed_is_built_anew,
+	few_dimensions_are_linked_with_float_codes, a_few_samples_say_first_whether_the_usual_effort_is_enough,
+	vectors_that_bytes_cannot_tell_apart_have_float_codes, a_graph_whose_vectors_have_changed_is_built_anew,
 	dead_slots_are_swept_and_used_again, a_damaged_chunk_costs_links_only,
 	a_killed_writer_leaves_whole_batches_and_all_that_were_acknowledged,
 	a_graph_that_was_killed_is_whole_after_the_next_start, many_writers_and_readers_at_once_lose_nothing,

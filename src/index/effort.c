@@ -13,6 +13,7 @@
 #include "vecfs/scramble.h"
 
 #define EF_DEFAULT     256u    /* before anything was measured: rather too wide than short of the promise */
+#define ROUGH_SAMPLES  24u     /* say in some tens of milliseconds whether that is wide enough */
 #define EF_FIRST       16u
 #define EF_LAST        4096u
 #define EF_GROWTH      1.2
@@ -46,7 +47,8 @@ static unsigned goal_ppm(double recall)
 
 static uint32_t ef_for_recall(struct vf_index *index, double recall)
 {
-	uint32_t widest = EF_DEFAULT;
+	unsigned rough = atomic_load_explicit(&index->ef_rough, memory_order_relaxed);
+	uint32_t widest = rough ? rough : EF_DEFAULT;
 
 	for (unsigned step = 0; step < VF_EFFORT_STEPS; step++) {
 		unsigned ppm = atomic_load_explicit(&index->effort_ppm[step], memory_order_relaxed);
@@ -90,6 +92,7 @@ struct measure {
 	struct vf_txn *txn;
 	struct sample samples[SAMPLES_MAX];
 	unsigned n, most;
+	unsigned looked, known;    /* of the n: asked exactly; of these, the first ones, have an answer */
 	float *vectors;
 	float *neighbours;         /* two, while a sample is moved */
 	/* Of this thread's time: what scans and beams took, over how many rows and places; of samples that have codes, as questions mostly do. */
@@ -281,23 +284,22 @@ static int truth_of(struct measure *m, struct vf_probe *probe, struct sample *sa
 	return probe->answer.n == 0;
 }
 
-static int find_truth(struct measure *m, struct vf_probe *probe, struct vf_err *err)
+/* Of the first `end` samples; those that have one stay, from the first on. */
+static int find_truth(struct measure *m, struct vf_probe *probe, unsigned end, struct vf_err *err)
 {
 	int64_t deadline = vf_clock_thread_cpu_ns() + TRUTH_NS;
-	unsigned kept = 0;
 
-	for (unsigned i = 0; i < m->n; i++) {
+	for (; m->looked < end; m->looked++) {
 		if (atomic_load(&m->index->closing))
 			return 1;
-		int rc = truth_of(m, probe, &m->samples[i], vf_scramble(i) >> 8, err);
+		int rc = truth_of(m, probe, &m->samples[m->looked], vf_scramble(m->looked) >> 8, err);
 		if (rc < 0)
 			return rc;
 		if (rc == 0)
-			m->samples[kept++] = m->samples[i];
-		if (kept >= SAMPLES_MIN / 2 && vf_clock_thread_cpu_ns() > deadline)
+			m->samples[m->known++] = m->samples[m->looked];
+		if (m->known >= SAMPLES_MIN / 2 && vf_clock_thread_cpu_ns() > deadline)
 			break;
 	}
-	m->n = kept;
 	return 0;
 }
 
@@ -306,7 +308,7 @@ static int recall_at(struct measure *m, struct vf_probe *probe, uint32_t ef, uns
 {
 	uint64_t found = 0, of = 0;
 
-	for (unsigned i = 0; i < m->n; i++) {
+	for (unsigned i = 0; i < m->known; i++) {
 		const struct sample *sample = &m->samples[i];
 		if (atomic_load(&m->index->closing))
 			return 1;
@@ -321,6 +323,22 @@ static int recall_at(struct measure *m, struct vf_probe *probe, uint32_t ef, uns
 	}
 	*ppm = of ? (unsigned)(found * 1000000 / of) : 0;
 	return 0;
+}
+
+/* Until the first measure is over, which takes seconds where neighbours are hard to find (in noise without clusters, or among lengths of all sizes):
+ * a width that keeps the promise by a few samples. Where none does, questions are answered by scans. */
+static int measure_roughly(struct measure *m, struct vf_probe *probe, struct vf_err *err)
+{
+	uint32_t ef = EF_DEFAULT;
+	unsigned ppm = 0;
+	int rc = find_truth(m, probe, m->n < ROUGH_SAMPLES ? m->n : ROUGH_SAMPLES, err);
+
+	for (; rc == 0 && ef <= EF_LAST; ef *= 2)
+		if ((rc = recall_at(m, probe, ef, &ppm, err)) == 0 && (ppm == 0 || ppm >= 1e6 * m->config->recall))
+			break;
+	if (rc == 0)
+		atomic_store(&m->index->ef_rough, ef <= EF_LAST ? ef : VF_EF_MAX);
+	return rc;
 }
 
 /* A step that could not be afforded has 0, like all behind it. */
@@ -376,7 +394,9 @@ static int measure(struct measure *m, struct vf_err *err)
 	unsigned ppm[VF_EFFORT_STEPS] = { 0 };
 	int rc = probe.hits ? pick_samples(m, err) : vf_oom(err);
 
-	if (rc == 0 && m->n && (rc = find_truth(m, &probe, err)) == 0 && m->n &&
+	if (rc == 0 && m->n && atomic_load(&m->index->recall_measured) < 0)
+		rc = measure_roughly(m, &probe, err);
+	if (rc == 0 && m->n && (rc = find_truth(m, &probe, m->n, err)) == 0 && m->known &&
 	    (rc = climb(m, &probe, ppm, err)) == 0)
 		publish(m, ppm);
 	free(probe.answer.rows);

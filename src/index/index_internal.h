@@ -57,6 +57,7 @@ struct vf_index {
 	atomic_uint ef;                    /* effort.c: what reaches the recall target; 0 not measured yet */
 	_Atomic double recall_measured;    /* negative: not measured yet */
 	atomic_uint row_ps, place_ps;      /* measured too: to scan one code, to widen a beam by one place; 0 not measured */
+	atomic_uint ef_rough;              /* by a few samples, until effort_ppm is known; 0 not known either */
 	atomic_uint effort_ppm[VF_EFFORT_STEPS];   /* recall in parts of a million that each step of effort.c reaches; 0 not measured */
 
 	struct vf_places *places;          /* places.c */
