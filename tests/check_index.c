@@ -791,6 +791,101 @@ START_TEST(the_version_grows_with_every_change)
 }
 END_TEST
 
+/* An index that nobody uses is closed: what was computed of it must not count as that of another state once it is opened again. */
+START_TEST(the_version_never_goes_back_over_an_opening)
+{
+	begin("dimension = 8");
+	put("a", 1, "{}");
+	put("b", 2, "{}");
+	reopen();
+	uint64_t version = vf_index_version(idx);
+	ck_ok(vf_index_remove(idx, vf_span_str("a"), &err));
+	ck_assert_uint_gt(vf_index_version(idx), version);
+	version = vf_index_version(idx);
+	reopen();
+	ck_assert_uint_ge(vf_index_version(idx), version);
+	version = vf_index_version(idx);
+	configure("top_k = 3");
+	configure("top_k = 4");
+	reopen();
+	ck_assert_uint_gt(vf_index_version(idx), version);
+	end();
+}
+END_TEST
+
+/* ---- questions beside changes of the config ---- */
+
+static void (*meanwhile)(void);
+
+/* Between the look at the config and the snapshot. */
+static void do_meanwhile(void *ctx)
+{
+	void (*now)(void) = meanwhile;
+
+	(void)ctx;
+	meanwhile = NULL;
+	if (now)
+		now();
+}
+
+static void become_larger(void)
+{
+	vf_index_remove(idx, vf_span_str("a"), &err);
+	vf_index_remove(idx, vf_span_str("b"), &err);
+	configure("dimension = 2000");
+	put("c", 3, "{\"t\": 1}");
+	put("d", 4, "{\"t\": 1}");
+}
+
+static void hide_a_field(void)
+{
+	configure("non_filterable = t");
+}
+
+static int ask_and_change(const char *json, void (*change)(void), struct vf_spool *answer)
+{
+	struct vf_arena arena = VF_ARENA_INIT;
+	struct vf_question question;
+	struct vf_config config;
+	struct vf_value value;
+
+	begin("dimension = 8\nmetric = euclidean");
+	put("a", 1, "{\"t\": 1}");
+	put("b", 2, "{\"t\": 1}");
+	ck_ok(vf_index_config(idx, &config, &err));
+	ck_ok(vf_value_decode(VF_JSON, vf_span_str(json), &arena, &value, &err));
+	ck_ok(vf_question_from_value(&value, VF_JSON, &config, "docs", &arena, &question, &err));
+	question.lengthy = do_meanwhile;
+	meanwhile = change;
+	vf_spool_init(answer, NULL);
+	int rc = vf_index_ask(idx, &question, answer, &err);
+	ck_assert(!meanwhile);
+	vf_config_free(&config);
+	vf_arena_free(&arena);
+	return rc;
+}
+
+START_TEST(a_question_is_answered_under_the_config_of_its_snapshot)
+{
+	struct vf_spool answer;
+	struct vf_buf *text = &answer.buf;
+
+	ck_ok(ask_and_change("{\"topK\": 3, \"returnData\": true}", become_larger, &answer));
+	ck_ok(vf_buf_put(text, "", 1, &err));
+	ck_assert(strstr((char *)text->data, "\"c\"") && strstr((char *)text->data, "\"d\"") && !strstr((char *)text->data, "\"a\""));
+	vf_spool_free(&answer);
+	end();
+	ck_assert_int_eq(ask_and_change("{\"queryVectors\": [[1,2,3,4,5,6,7,8], [1,2,3,4,5,6,7,9]], \"topK\": 3}", become_larger, &answer), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, "8 numbers"));
+	vf_spool_free(&answer);
+	end();
+	ck_assert_int_eq(ask_and_change("{\"filter\": {\"$not\": {\"t\": 1}}}", hide_a_field, &answer), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, "'t' is in non_filterable now"));
+	vf_spool_free(&answer);
+	end();
+}
+END_TEST
+
 /* ---- the graph: flat, linked, loaded ---- */
 
 static void put_many(unsigned from, unsigned n)
@@ -1786,6 +1881,7 @@ CHECK_MAIN("index",
 	keys_are_listed_in_order_page_by_page, long_keys_work_and_those_without_a_file_name_are_counted,
 	random_changes_agree_with_a_model_across_reopening, the_shape_is_frozen_once_there_are_vectors,
 	fields_become_filterable_and_stop_being_so, the_version_grows_with_every_change,
+	the_version_never_goes_back_over_an_opening, a_question_is_answered_under_the_config_of_its_snapshot,
 	an_index_grows_out_of_the_flat_graph_and_answers_all_the_while, links_are_loaded_not_made_again, a_checkpoint_that_failed_is_made_up_for_by_the_next,
 	few_dimensions_are_linked_with_float_codes, a_few_samples_say_first_whether_the_usual_effort_is_enough,
 	vectors_that_bytes_cannot_tell_apart_have_float_codes, a_graph_whose_vectors_have_changed_is_built_anew,

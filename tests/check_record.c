@@ -114,7 +114,7 @@ static const struct { const char *json; uint32_t dim; enum vf_metric metric; con
 	{ "{\"key\":\"a\",\"data\":[0,0]}", 2, VF_DOT, NULL },
 	{ "{\"key\":\"a\",\"data\":[0,1e-45]}", 2, VF_COSINE, NULL },
 	{ "{\"data\":[1,2]}", 2, VF_COSINE, "the record has no key" },
-	{ "{\"key\":\"\",\"data\":[1,2]}", 2, VF_COSINE, "the record has no key" },
+	{ "{\"key\":\"\",\"data\":[1,2]}", 2, VF_COSINE, "a key has 1 to 1024 bytes, this one is empty" },
 	{ "{\"key\":\"a\\u0000b\",\"data\":[1,2]}", 2, VF_COSINE, "a key cannot hold a NUL byte" },
 	{ "{\"key\":\"a\"}", 2, VF_COSINE, "the record has no data" },
 	{ "{\"key\":\"a\",\"data\":[1,2,3]}", 4, VF_COSINE, "vector has 3 numbers, index docs has 4" },

@@ -56,6 +56,7 @@ int vf_graph_new(const struct vf_graph_params *params, const struct vf_quant *qu
 void vf_graph_free(struct vf_graph **graph);
 void vf_graph_set_ef_construction(struct vf_graph *graph, uint32_t ef_construction);
 const struct vf_quant *vf_graph_quant(const struct vf_graph *graph);
+enum vf_metric vf_graph_metric(const struct vf_graph *graph);
 
 /* ---- slots: called by one committer at a time ---- */
 

@@ -260,6 +260,11 @@ const struct vf_quant *vf_graph_quant(const struct vf_graph *g)
 	return &g->quant;
 }
 
+enum vf_metric vf_graph_metric(const struct vf_graph *g)
+{
+	return g->params.metric;
+}
+
 void vf_graph_counts(const struct vf_graph *graph, struct vf_graph_counts *out)
 {
 	struct vf_graph *g = (struct vf_graph *)graph;   /* counting takes the small lock, nothing else changes */

@@ -49,12 +49,13 @@ static int check_fields(const struct vf_question *question, const struct vf_conf
 	return vf_filter_check_fields(question->filter, &rule, err);
 }
 
-int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config,
-                struct vf_err *err)
+int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, struct vf_err *err)
 {
+	struct vf_settings *settings = vf_settings_hold(index);
+	const struct vf_config *config = &settings->config;
 	char name[256];
 
-	*ask = (struct vf_ask){ .index = index, .question = question, .config = config };
+	*ask = (struct vf_ask){ .index = index, .question = question, .settings = settings, .config = config };
 	ask->top_k = question->has_top_k ? question->top_k : config->top_k;
 	int rc = check_fields(question, config, err);
 	if (rc)
@@ -77,6 +78,7 @@ void vf_ask_free(struct vf_ask *ask)
 	free(ask->self_vector);
 	free(ask->dead);
 	vf_arena_free(&ask->arena);
+	vf_settings_release(ask->settings);
 	if (ask->first)
 		vf_first_load_behind(ask->index);
 }
@@ -116,11 +118,12 @@ static int find_self(struct vf_ask *ask, struct vf_err *err)
 	return 0;
 }
 
-static int begin_snapshot(struct vf_ask *ask, struct vf_err *err)
+int vf_ask_begin(struct vf_ask *ask, struct vf_err *err)
 {
 	end_snapshot(ask);
 	ask->deaths = atomic_load(&ask->index->deaths);
-	return vf_txn_read(ask->index->store, &ask->txn, err);
+	int rc = vf_txn_read(ask->index->store, &ask->txn, err);
+	return rc ? rc : vf_settings_fit(ask->index, ask->settings, ask->txn, err);
 }
 
 /* What filter and prefix select in it. */
@@ -138,10 +141,12 @@ static int fill_snapshot(struct vf_ask *ask, struct vf_err *err)
 
 int vf_ask_snapshot(struct vf_ask *ask, struct vf_err *err)
 {
-	int rc = begin_snapshot(ask, err);
+	int rc = vf_ask_begin(ask, err);
 
 	return rc ? rc : fill_snapshot(ask, err);
 }
+
+enum verdict { ANSWERED, AGAIN, WIDER };
 
 /* ---- candidates ---- */
 
@@ -278,7 +283,8 @@ static int do_without_graph(struct vf_ask *ask, struct vf_err *err)
 	return vf_count(ask->txn, VF_T_KEYS, &ask->facts.records, err);
 }
 
-static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err)
+/* The graph may be of another shape than the snapshot: the index was emptied, and given another config, since. */
+static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, enum verdict *verdict, struct vf_err *err)
 {
 	struct searching s = { .ask = ask, .probes = probes };
 	int64_t start = now_ns(ask);
@@ -288,6 +294,11 @@ static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct 
 	int rc = vf_graph_hold(ask->index, &s.graph, err);
 	if (rc)
 		return rc;
+	if (s.graph && !vf_graph_is_of(s.graph, ask->config)) {
+		vf_graph_release(ask->index);
+		*verdict = AGAIN;
+		return 0;
+	}
 	plan(ask, s.graph);
 	if (is_lengthy(ask))
 		tell_lengthy(ask->question);
@@ -407,8 +418,6 @@ static int settle_from_floats(struct vf_ask *ask, struct vf_probe *probes, size_
 
 /* ---- attempts ---- */
 
-enum verdict { ANSWERED, AGAIN, WIDER };
-
 /* A question that lost many candidates to a writer was answered from a thinner index than it is. */
 #define LOST_SHARE 4u
 
@@ -479,7 +488,7 @@ static int look(struct vf_ask *ask, enum verdict *verdict, struct vf_err *err)
 	if (ask->txn && atomic_load(&ask->index->deaths) - ask->deaths < VF_DEATHS_KEPT / 8)
 		return 0;
 	end_snapshot(ask);
-	if ((rc = load_graph(ask, err)) || (rc = begin_snapshot(ask, err)) || (rc = vf_deaths_of(ask->txn, &deaths, err)))
+	if ((rc = load_graph(ask, err)) || (rc = vf_ask_begin(ask, err)) || (rc = vf_deaths_of(ask->txn, &deaths, err)))
 		return rc;
 	if (deaths <= atomic_load(&ask->index->deaths_told) || (ask->plan_kept && ask->plan.way == VF_WAY_FLOATS))
 		return fill_snapshot(ask, err);
@@ -548,7 +557,7 @@ static int attempt(struct vf_ask *ask, struct vf_probe *probes, size_t n, enum v
 		return rc;
 	if (ask->question->key.len)
 		probes[0].vector = ask->self_vector;
-	if ((rc = search(ask, probes, n, err)) || (rc = settle_attempt(ask, probes, n, verdict, err)) || *verdict != ANSWERED)
+	if ((rc = search(ask, probes, n, verdict, err)) || *verdict != ANSWERED || (rc = settle_attempt(ask, probes, n, verdict, err)) || *verdict != ANSWERED)
 		return rc;
 	*verdict = judge(ask, probes, n);
 	return 0;
@@ -631,11 +640,10 @@ static int answer_vectors(struct vf_ask *ask, struct vf_spool *spool, struct vf_
 	return rc || !q->many ? rc : vf_answer_end_many(&answer, err);
 }
 
-int vf_index_ask(struct vf_index *index, const struct vf_question *question, struct vf_spool *answer, struct vf_err *err)
+static int ask_once(struct vf_index *index, const struct vf_question *question, struct vf_spool *answer, struct vf_err *err)
 {
-	struct vf_settings *settings = vf_settings_hold(index);
 	struct vf_ask ask;
-	int rc = vf_ask_init(&ask, index, question, &settings->config, err);
+	int rc = vf_ask_init(&ask, index, question, err);
 
 	/* Of an index that is gone "nothing is near" would be no answer. */
 	if (!rc)
@@ -646,6 +654,17 @@ int vf_index_ask(struct vf_index *index, const struct vf_question *question, str
 		rc = question->vectors || question->key.len ? answer_vectors(&ask, answer, err)
 		                                            : vf_ask_select(&ask, answer, err);
 	vf_ask_free(&ask);
-	vf_settings_release(settings);
+	return rc;
+}
+
+int vf_index_ask(struct vf_index *index, const struct vf_question *question, struct vf_spool *answer, struct vf_err *err)
+{
+	int rc;
+
+	while ((rc = ask_once(index, question, answer, err)) == VF_OTHER_CONFIG) {
+		*err = (struct vf_err)VF_ERR_INIT;
+		vf_spool_clear(answer);
+		pause_before(1);
+	}
 	return rc ? rc : vf_spool_finish(answer, err);
 }

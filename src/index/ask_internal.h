@@ -162,7 +162,8 @@ struct vf_trace { int64_t match_ns, search_ns, rank_ns; uint32_t retries; };
 struct vf_ask {
 	struct vf_index *index;
 	const struct vf_question *question;
-	const struct vf_config *config;
+	struct vf_settings *settings;
+	const struct vf_config *config;    /* theirs */
 	struct vf_arena arena;
 	uint64_t top_k;            /* as asked */
 	/* the snapshot */
@@ -184,10 +185,13 @@ struct vf_ask {
 	bool first;                /* does without the graph, which is not loaded */
 	struct vf_trace trace;
 };
-int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, const struct vf_config *config,
-                struct vf_err *err);
+/* Under the config of now. When one of the calls below comes to a snapshot of another one it fails with VF_OTHER_CONFIG: the question begins anew. To be
+ * freed, also when it failed. */
+int vf_ask_init(struct vf_ask *ask, struct vf_index *index, const struct vf_question *question, struct vf_err *err);
 void vf_ask_free(struct vf_ask *ask);
-/* A new read transaction, and what filter and prefix select in it. */
+/* A new read transaction. */
+int vf_ask_begin(struct vf_ask *ask, struct vf_err *err);
+/* The same, and what filter and prefix select in it. */
 int vf_ask_snapshot(struct vf_ask *ask, struct vf_err *err);
 /* The answers to `n` probes, exact distances and order, all of one snapshot, which stays open in ask->txn. */
 int vf_ask_run(struct vf_ask *ask, struct vf_probe *probes, size_t n, struct vf_err *err);

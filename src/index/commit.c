@@ -58,20 +58,22 @@ static int write_change(void *ctx, struct vf_txn *txn, struct vf_err *err)
 	int rc;
 
 	/* What memory says of the config is older than what this transaction holds. */
-	w->again = w->change.index->config_pending > (w->change.holds_config ? 1u : 0u);
+	w->again = atomic_load(&w->change.index->config_pending) > (w->change.holds_config ? 1u : 0u);
 	if (w->again)
 		return vf_fail(err, EAGAIN, "the config is being changed");
 	if ((rc = begin(&w->change, txn, w->kind->needs_graph, err)) || (rc = w->kind->write(&w->change, w->kind->ctx, err)) ||
 	    (rc = vf_postings_write(w->change.postings, txn, err)) ||
 	    (w->change.moved && (rc = vf_part_mtime_put(txn, VF_PART_RECORDS, w->change.now_ns, err))))
 		return rc;
+	/* The version in memory grows by one with each change: that on disk, from which it begins after opening, never lags behind. */
+	w->change.counters.next_version++;
 	return vf_counters_put(txn, &w->change.counters, err);
 }
 
 void vf_change_holds_config(struct vf_change *change)
 {
 	if (!change->holds_config)
-		change->index->config_pending++;
+		atomic_fetch_add(&change->index->config_pending, 1);
 	change->holds_config = true;
 }
 
@@ -83,9 +85,6 @@ static void change_done(void *ctx, bool ok)
 	struct vf_change *change = &w->change;
 	struct vf_index *index = change->index;
 
-	if (change->holds_config)
-		index->config_pending--;
-	change->holds_config = false;
 	vf_populate_end(&change->populate);
 	if (ok)
 		vf_change_publish(change);
@@ -93,6 +92,12 @@ static void change_done(void *ctx, bool ok)
 		return_slots(change);
 	if (w->kind->done)
 		w->kind->done(w->kind->ctx, ok);
+	if (change->holds_config)
+		atomic_fetch_sub(&index->config_pending, 1);
+	change->holds_config = false;
+	/* Last: who sees the new number sees all of the change, its config too. */
+	if (ok)
+		atomic_fetch_add(&index->version, 1);
 	if (change->inflight)
 		index->inflight--;
 	change->inflight = false;
@@ -108,6 +113,8 @@ int vf_change_commit(struct vf_index *index, const struct vf_change_kind *kind, 
 	if (rc)
 		return rc;
 	do {
+		/* The job may fail without being asked to write. */
+		w.again = false;
 		struct vf_job job = { .write = write_change, .done = change_done, .ctx = &w, .frees = kind->frees };
 		rc = vf_index_commit(index, &job, err);
 	} while (rc && w.again);

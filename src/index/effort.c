@@ -129,7 +129,7 @@ static int pick(struct measure *m, const struct vf_graph *graph, struct vf_err *
 	int rc = 0;
 
 	vf_graph_counts(graph, &counts);
-	if (vf_graph_is_flat(graph) || counts.linked <= NEIGHBOURS)
+	if (vf_graph_is_flat(graph) || counts.linked <= NEIGHBOURS || !vf_graph_is_of(graph, m->config))
 		return 0;
 	m->most = samples_worth(graph, &counts);
 	m->vectors = malloc((m->most + 2) * (size_t)m->config->dim * sizeof *m->vectors);
@@ -201,7 +201,7 @@ static int ask_sample(struct measure *m, struct vf_probe *probe, const struct sa
 	probe->answer = (struct vf_ranking){ 0 };
 	probe->vector = sample->vector;
 	probe->nhits = 0;
-	if (!graph) {
+	if (!graph || !vf_graph_is_of(graph, m->config)) {
 		vf_graph_release(m->index);
 		return 1;
 	}

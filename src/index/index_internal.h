@@ -35,7 +35,7 @@ struct vf_index {
 
 	pthread_mutex_t small_lock;        /* bucket, name, settings (the pointer), and other small things */
 	char *bucket, *name;
-	struct vf_settings *settings;
+	_Atomic(struct vf_settings *) settings;    /* changed in the committer's turn, under small_lock */
 
 	struct vf_range_cache *ranges;
 
@@ -67,7 +67,7 @@ struct vf_index {
 
 	/* The committer's, touched in its turn only. */
 	unsigned inflight;                 /* jobs that wrote and are not done: their slots are taken and not published yet */
-	unsigned config_pending;           /* of those, the ones that change the config */
+	atomic_uint config_pending;        /* of those, the ones that change the config: until settings are what is on disk (read by everybody) */
 	bool graph_broken;                 /* memory could not follow disk: dropped, and loaded again, when nothing is in flight */
 	bool graph_rebuilt;                /* there is a better one on disk: loaded in its place when nothing is in flight */
 
@@ -92,13 +92,14 @@ int vf_format_check(struct vf_txn *txn, struct vf_err *err);
 struct vf_settings *vf_settings_hold(struct vf_index *index);
 void vf_settings_release(struct vf_settings *settings);
 int vf_settings_load(struct vf_index *index, struct vf_err *err);
+/* VF_OTHER_CONFIG when a transaction was begun under another shape or other filterable fields than the held settings say: the question begins again. */
+#define VF_OTHER_CONFIG (-ESTALE)
+int vf_settings_fit(struct vf_index *index, const struct vf_settings *settings, struct vf_txn *txn, struct vf_err *err);
 /* "docs" for messages, copied into out[256]. */
 void vf_index_name(struct vf_index *index, char out[256]);
 
 /* The config as a transaction sees it. */
 int vf_config_of_txn(struct vf_txn *txn, struct vf_config *out, struct vf_err *err);
-/* Puts `config` in place of the current one, and takes it (left empty, also on failure). */
-int vf_settings_replace(struct vf_index *index, struct vf_config *config, struct vf_err *err);
 
 /* ---- times.c ---- */
 int vf_part_mtime_put(struct vf_txn *txn, enum vf_index_part part, int64_t mtime_ns, struct vf_err *err);
@@ -200,6 +201,11 @@ bool vf_graph_is_loaded(struct vf_index *index);        /* holding it takes no t
 void vf_graph_release(struct vf_index *index);
 /* True when the graph is small enough that a scan of exact float32 codes answers (no links are made). */
 bool vf_graph_is_flat(const struct vf_graph *graph);
+/* Of the shape that a config says. */
+static inline bool vf_graph_is_of(const struct vf_graph *graph, const struct vf_config *config)
+{
+	return vf_graph_quant(graph)->dim == config->dim && vf_graph_metric(graph) == config->metric;
+}
 /* In the committer's turn: loads the graph, as `txn` sees the index, when it is not. Nothing that changes slots may be in
  * flight. */
 int vf_memory_load(struct vf_index *index, struct vf_txn *txn, struct vf_err *err);

@@ -23,14 +23,13 @@ static int copy_rows(struct vf_ask *ask, const struct vf_ranking *rows, struct v
 	return 0;
 }
 
-int vf_index_near(struct vf_index *index, struct vf_span key, uint64_t top_k, struct vf_arena *arena,
-                  struct vf_neighbour **out, size_t *n, struct vf_err *err)
+static int near_once(struct vf_index *index, struct vf_span key, uint64_t top_k, struct vf_arena *arena, struct vf_neighbour **out, size_t *n,
+                     struct vf_err *err)
 {
 	struct vf_question question = { .key = key, .has_top_k = true, .top_k = top_k };
-	struct vf_settings *settings = vf_settings_hold(index);
 	struct vf_probe probe = { .vector = NULL };
 	struct vf_ask ask;
-	int rc = vf_ask_init(&ask, index, &question, &settings->config, err);
+	int rc = vf_ask_init(&ask, index, &question, err);
 
 	if (!rc && (rc = vf_ask_run(&ask, &probe, 1, err)) == 0) {
 		*n = probe.answer.n;
@@ -39,6 +38,15 @@ int vf_index_near(struct vf_index *index, struct vf_span key, uint64_t top_k, st
 	}
 	vf_probe_free(&probe);
 	vf_ask_free(&ask);
-	vf_settings_release(settings);
+	return rc;
+}
+
+int vf_index_near(struct vf_index *index, struct vf_span key, uint64_t top_k, struct vf_arena *arena, struct vf_neighbour **out, size_t *n,
+                  struct vf_err *err)
+{
+	int rc;
+
+	while ((rc = near_once(index, key, top_k, arena, out, n, err)) == VF_OTHER_CONFIG)
+		*err = (struct vf_err)VF_ERR_INIT;
 	return rc;
 }

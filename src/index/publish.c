@@ -89,5 +89,4 @@ void vf_change_publish(struct vf_change *change)
 	if (change->moved)
 		atomic_store(&index->part_mtime_ns[VF_PART_RECORDS], change->now_ns);
 	atomic_store(&index->unlisted_keys, change->counters.unlisted_keys);
-	atomic_fetch_add(&index->version, 1);
 }

@@ -132,10 +132,10 @@ static int nothing_to_write(void *ctx, struct vf_txn *txn, struct vf_err *err)
 	return 0;
 }
 
-static int rebuild(struct vf_index *index, const struct vf_config *config, struct vf_err *err)
+/* `generation`: of the graph when the config was taken. */
+static int rebuild(struct vf_index *index, const struct vf_config *config, uint64_t generation, struct vf_err *err)
 {
 	struct vf_job job = { .write = nothing_to_write, .done = rebuilt, .ctx = index };
-	uint64_t generation = atomic_load(&index->keeper->generation);
 	struct vf_graph *graph = NULL;
 	int rc = build(index, config, &graph, err);
 
@@ -156,12 +156,13 @@ static int rebuild(struct vf_index *index, const struct vf_config *config, struc
 
 void vf_rebuild_when_due(struct vf_index *index, const struct vf_graph_counts *counts)
 {
+	uint64_t generation = atomic_load(&index->keeper->generation);
 	struct vf_settings *settings = vf_settings_hold(index);
 	const struct vf_config *config = &settings->config;
 	struct vf_err err = VF_ERR_INIT;
 
 	if (!index->read_only && !atomic_load(&index->closing) &&
-	    (quantizer_is_poor(index, config, counts) || links_are_poor(index, config, counts->linked)) && rebuild(index, config, &err) < 0)
+	    (quantizer_is_poor(index, config, counts) || links_are_poor(index, config, counts->linked)) && rebuild(index, config, generation, &err) < 0)
 		vf_index_warn(index, "the graph is not built anew: %s", err.text);
 	vf_settings_release(settings);
 }

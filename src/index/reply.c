@@ -52,6 +52,8 @@ static int put_row(const struct reader *r, struct vf_answer *answer, const struc
 		struct vf_span stored;
 		if ((rc = vf_vector_checked(r->ask->txn, ranked->serial, &record, &stored, err)))
 			return rc;
+		if (stored.len != r->ask->config->dim * sizeof *r->vector)
+			return vf_fail(err, EIO, "record %.*s has %u numbers, its index %u", VF_SPAN_ARG(record.key), record.dim, r->ask->config->dim);
 		/* The store aligns to 2 only. */
 		memcpy(r->vector, stored.data, stored.len);
 		row.vector = r->vector;

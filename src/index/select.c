@@ -144,7 +144,7 @@ static int select_in_order(struct selecting *s, struct vf_err *err)
 	bool stretch = q->prefix.len && !q->filter && !q->nfacets;
 	/* One more tells whether the listing goes on. */
 	s->want = s->ask->top_k + q->paged;
-	if ((rc = stretch ? vf_txn_read(s->ask->index->store, &s->ask->txn, err) : vf_ask_snapshot(s->ask, err)) ||
+	if ((rc = stretch ? vf_ask_begin(s->ask, err) : vf_ask_snapshot(s->ask, err)) ||
 	    (rc = vf_count(s->ask->txn, VF_T_KEYS, &s->ask->facts.records, err)))
 		return rc;
 	if (stretch)
@@ -159,7 +159,7 @@ static int select_in_order(struct selecting *s, struct vf_err *err)
 static int select_keys(struct selecting *s, struct vf_err *err)
 {
 	const struct vf_question *q = s->ask->question;
-	int rc = vf_txn_read(s->ask->index->store, &s->ask->txn, err);
+	int rc = vf_ask_begin(s->ask, err);
 
 	for (size_t i = 0; i < q->nkeys && rc >= 0; i++) {
 		struct vf_key_row row;

@@ -25,14 +25,11 @@ void vf_settings_release(struct vf_settings *settings)
 	free(settings);
 }
 
-int vf_settings_replace(struct vf_index *index, struct vf_config *config, struct vf_err *err)
+/* `settings` is fresh memory; takes over both. */
+static void put_in_force(struct vf_index *index, struct vf_settings *settings, struct vf_config *config)
 {
-	struct vf_settings *settings = malloc(sizeof *settings), *old;
+	struct vf_settings *old;
 
-	if (!settings) {
-		vf_config_free(config);
-		return vf_oom(err);
-	}
 	atomic_init(&settings->users, 1);
 	settings->config = *config;
 	vf_config_init(config);
@@ -42,7 +39,6 @@ int vf_settings_replace(struct vf_index *index, struct vf_config *config, struct
 	pthread_mutex_unlock(&index->small_lock);
 	if (old)
 		vf_settings_release(old);
-	return 0;
 }
 
 int vf_config_of_txn(struct vf_txn *txn, struct vf_config *out, struct vf_err *err)
@@ -69,9 +65,36 @@ int vf_settings_load(struct vf_index *index, struct vf_err *err)
 	struct vf_config config;
 	int rc = vf_txn_read(index->store, &txn, err);
 
-	if (rc == 0 && (rc = vf_config_of_txn(txn, &config, err)) == 0)
-		rc = vf_settings_replace(index, &config, err);
+	if (rc == 0 && (rc = vf_config_of_txn(txn, &config, err)) == 0) {
+		struct vf_settings *settings = malloc(sizeof *settings);
+		if (settings)
+			put_in_force(index, settings, &config);
+		else
+			rc = vf_oom(err);
+		vf_config_free(&config);
+	}
 	vf_txn_end(&txn);
+	return rc;
+}
+
+static bool same_fields(const struct vf_config *a, const struct vf_config *b)
+{
+	return vf_span_equal(vf_buf_span(&a->non_filterable), vf_buf_span(&b->non_filterable));
+}
+
+/* What a transaction holds is on disk before the settings are changed, and config_pending goes down behind that: where it is 0 and these are still the
+ * settings, the transaction has no others. */
+int vf_settings_fit(struct vf_index *index, const struct vf_settings *settings, struct vf_txn *txn, struct vf_err *err)
+{
+	const struct vf_config *held = &settings->config;
+	struct vf_config config;
+
+	if (atomic_load(&index->config_pending) == 0 && atomic_load(&index->settings) == settings)
+		return 0;
+	int rc = vf_config_of_txn(txn, &config, err);
+	if (rc == 0 && (config.dim != held->dim || config.metric != held->metric || !same_fields(&config, held)))
+		rc = vf_fail(err, ESTALE, "the config was changed meanwhile");
+	vf_config_free(&config);
 	return rc;
 }
 
@@ -91,14 +114,10 @@ struct configure {
 	struct vf_index *index;
 	struct vf_span text;
 	struct vf_config config;           /* the new one */
+	struct vf_settings *settings;      /* memory for it, which has to be there before it is on disk */
 	bool reshaped;                     /* the graph's shape depends on what changed */
 	bool new_recall;
 };
-
-static bool same_fields(const struct vf_config *a, const struct vf_config *b)
-{
-	return vf_span_equal(vf_buf_span(&a->non_filterable), vf_buf_span(&b->non_filterable));
-}
 
 static int check_frozen(struct vf_txn *txn, const struct vf_config *from, const struct vf_config *to, uint64_t *records, struct vf_err *err)
 {
@@ -139,6 +158,8 @@ static int write_config(struct vf_change *change, void *ctx, struct vf_err *err)
 	int rc;
 
 	vf_config_free(&c->config);
+	if (!c->settings && !(c->settings = malloc(sizeof *c->settings)))
+		return vf_oom(err);
 	if ((rc = vf_config_copy(&c->config, from, err)) || (rc = vf_config_change(&c->config, c->text, err)) ||
 	    (rc = check_frozen(change->txn, from, &c->config, &records, err)))
 		return rc;
@@ -153,7 +174,6 @@ static int write_config(struct vf_change *change, void *ctx, struct vf_err *err)
 static void config_done(void *ctx, bool ok)
 {
 	struct configure *c = ctx;
-	struct vf_err err = VF_ERR_INIT;
 
 	if (!ok)
 		return;
@@ -162,8 +182,8 @@ static void config_done(void *ctx, bool ok)
 		c->index->graph_broken = true;
 	else if (c->index->graph)
 		vf_graph_set_ef_construction(c->index->graph, c->config.ef_construction);
-	if (vf_settings_replace(c->index, &c->config, &err) && vf_settings_load(c->index, &err))
-		vf_log(LOG_ERR, "the new config holds after the next start only: %s", err.text);
+	put_in_force(c->index, c->settings, &c->config);
+	c->settings = NULL;
 	if (c->new_recall)
 		vf_memory_measure_again(c->index);
 }
@@ -176,6 +196,7 @@ int vf_index_configure(struct vf_index *index, struct vf_span text, struct vf_er
 	vf_config_init(&c.config);
 	int rc = vf_change_commit(index, &kind, err);
 	vf_config_free(&c.config);
+	free(c.settings);
 	return rc;
 }
 
