@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Streams whose vectors are written before their verdict, against a model: several at once, beside single writes, carried out, dropped, killed. */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -534,7 +535,13 @@ static void check_many(void)
 	struct vf_graph *graph;
 
 	ck_ok(vf_graph_hold(idx, &graph, &err));
-	vf_graph_counts(graph, &counts);
+	/* One that is just linked counts twice for a moment. */
+	for (int i = 0; i < 100000; i++) {
+		vf_graph_counts(graph, &counts);
+		if (counts.pending + counts.linked == MANY)
+			break;
+		sched_yield();
+	}
 	ck_assert_uint_eq(counts.pending + counts.linked, MANY);
 	for (unsigned i = 0; i < MANY; i += 31) {
 		ck_assert((nearest_to(graph, i) == 0) == (i % 3 != 0));
@@ -553,6 +560,58 @@ START_TEST(many_thousand_that_come_at_once_are_all_found)
 	close_index();
 	ck_ok(kit_open(dir, false, linkers, &idx, &err));
 	check_many();
+	end();
+}
+END_TEST
+
+static void *apply_first_stream(void *unused)
+{
+	struct vf_err e = VF_ERR_INIT;
+	struct vf_receipt receipt;
+
+	(void)unused;
+	ck_assert_int_eq(vf_batch_apply(streams[0].batch, &receipt, &e), 0);
+	ck_assert_uint_eq(receipt.inserted, 20);
+	return NULL;
+}
+
+static void *remove_some(void *unused)
+{
+	struct vf_err e = VF_ERR_INIT;
+
+	(void)unused;
+	ck_assert_int_eq(vf_index_remove(idx, vf_span_str("k1"), &e), 0);
+	ck_assert_int_eq(vf_index_remove(idx, vf_span_str("k19"), &e), 0);
+	return NULL;
+}
+
+/* One transaction for both, when the writer's turn was another's meanwhile: the graph is told of vectors that are gone already. */
+START_TEST(what_is_removed_in_the_transaction_of_its_stream_costs_no_graph)
+{
+	struct vf_txn *others = NULL;
+	struct vf_graph *graph;
+	pthread_t threads[2];
+
+	begin(100, false);
+	ck_ok(vf_graph_hold(idx, &graph, &err));
+	vf_graph_release(idx);
+	ck_ok(vf_batch_new(idx, &streams[0].batch, &err));
+	for (unsigned i = 0; i < 20; i++)
+		add(streams[0].batch, &(struct op){ .key = i, .number = ++numbers });
+	wait_for_early(early_of(20));
+	ck_ok(vf_txn_write(idx->store, &others, &err));
+	ck_assert_int_eq(pthread_create(&threads[0], NULL, apply_first_stream, NULL), 0);
+	usleep(50000);
+	ck_assert_int_eq(pthread_create(&threads[1], NULL, remove_some, NULL), 0);
+	usleep(50000);
+	vf_txn_end(&others);
+	pthread_join(threads[0], NULL);
+	pthread_join(threads[1], NULL);
+	ck_assert(vf_graph_is_loaded(idx));
+	for (unsigned i = 0; i < 20; i++)
+		model[i] = i == 1 || i == 19 ? 0 : i + 1;
+	vf_batch_free(&streams[0].batch);
+	check_all();
 	end();
 }
 END_TEST
@@ -587,4 +646,5 @@ END_TEST
 CHECK_MAIN("early", streams_beside_each_other_do_what_the_model_says, a_long_stream_is_in_memory_no_more_than_a_short_one,
 	a_stream_whose_dimension_is_changed_comes_to_nothing, what_a_crash_left_of_a_stream_is_in_nobodys_way_and_goes,
 	a_repair_forgets_what_a_crash_left_of_a_stream, many_thousand_that_come_at_once_are_all_found,
+	what_is_removed_in_the_transaction_of_its_stream_costs_no_graph,
 	a_row_of_early_vectors_that_cannot_be_is_refused)

@@ -32,6 +32,11 @@ int vf_index_open(const char *dir, const struct vf_index_options *options, struc
 /* Writes a last checkpoint. */
 void vf_index_close(struct vf_index **index);
 void vf_index_renamed(struct vf_index *index, const char *bucket, const char *name);
+/* Nothing more is taken, if it holds nothing: ENOTEMPTY when it has a saved question or a record (with `unlisted` also one whose key has no file name).
+ * What was taken before is there, and nobody's insert returns between the look and the removal. */
+int vf_index_seal(struct vf_index *index, bool unlisted, struct vf_err *err);
+/* It stays after all. */
+void vf_index_unseal(struct vf_index *index);
 /* Its directory is gone; whoever holds it can go on reading what it has opened, and is refused changes, which would be lost, and questions: ENOENT. */
 void vf_index_removed(struct vf_index *index);
 

@@ -139,12 +139,14 @@ int vf_catalog_make(struct vf_catalog *catalog, const char *bucket, const char *
 /* ---- remove ---- */
 
 /* What is left to do for a removed directory when the locks are gone. */
-struct remains { struct vf_index *idle; char trash[ID_NAME_MAX]; bool ours; };
+struct remains { struct vf_index *idle, *sealed; char trash[ID_NAME_MAX]; bool ours; };
 
 static void bury(struct vf_catalog *catalog, struct remains *remains)
 {
 	if (remains->idle)
 		vf_index_close(&remains->idle);
+	if (remains->sealed)
+		vf_catalog_release(catalog, remains->sealed);
 	if (remains->ours)
 		vf_trash_empty(catalog, remains->trash);
 }
@@ -199,47 +201,22 @@ int vf_catalog_remove(struct vf_catalog *catalog, const char *bucket, const char
 
 /* ---- rename ---- */
 
-static int found_key(void *ctx, struct vf_span key, uint64_t ino)
+/* *out is held, also when it is not empty. */
+static int seal_index(struct vf_catalog *catalog, const char *bucket, const char *name, struct vf_index **out, struct vf_err *err)
 {
-	(void)key;
-	(void)ino;
-	*(bool *)ctx = true;
-	return 1;
-}
+	int rc = vf_catalog_hold(catalog, bucket, name, out, err);
 
-static int found_question(void *ctx, const char *name, uint64_t ino)
-{
-	(void)name;
-	(void)ino;
-	*(bool *)ctx = true;
-	return 1;
-}
-
-static int check_index_empty(struct vf_catalog *catalog, const char *bucket, const char *name, struct vf_err *err)
-{
-	struct vf_index *index;
-	bool found = false;
-	int rc = vf_catalog_hold(catalog, bucket, name, &index, err);
-
-	if (rc)
-		return rc;
-	rc = vf_index_list(index, vf_span(NULL, 0), found_key, &found, err);
-	if (rc >= 0 && !found)
-		rc = vf_index_saved_list(index, NULL, found_question, &found, err);
-	vf_catalog_release(catalog, index);
-	if (rc < 0)
-		return rc;
-	return found ? vf_fail(err, ENOTEMPTY, "index %s in bucket %s is there and holds something", name, bucket) : 0;
+	return rc ? rc : vf_index_seal(*out, true, err);
 }
 
 /* Whether `existing` may give way. */
 static int check_replace(struct vf_catalog *catalog, const struct vf_dir *existing, const char *bucket, const char *index, bool noreplace,
-                         struct vf_err *err)
+                         struct remains *remains, struct vf_err *err)
 {
 	if (noreplace)
 		return vf_fail(err, EEXIST, "%s %s is there already", kind(index), existing->name);
 	if (index)
-		return check_index_empty(catalog, bucket, index, err);
+		return seal_index(catalog, bucket, index, &remains->sealed, err);
 	return existing->count ? vf_fail(err, ENOTEMPTY, "bucket %s is there and holds %zu indexes", bucket, existing->count) : 0;
 }
 
@@ -310,11 +287,13 @@ static int rename_locked(struct vf_catalog *catalog, const char *bucket, const c
 	existing = vf_dir_child(to_parent, to_name);
 	if (existing == dir && !noreplace)
 		return 0;
-	if (existing && (rc = check_replace(catalog, existing, to_bucket, to_index, noreplace, err)))
+	if (existing && (rc = check_replace(catalog, existing, to_bucket, to_index, noreplace, remains, err)))
 		return rc;
 	pthread_rwlock_wrlock(&catalog->opening);
 	rc = move(catalog, dir, to_parent, to_name, existing, remains, err);
 	pthread_rwlock_unlock(&catalog->opening);
+	if (remains->sealed && vf_dir_child(to_parent, to_name) == existing)
+		vf_index_unseal(remains->sealed);
 	return rc;
 }
 

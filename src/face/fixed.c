@@ -213,6 +213,16 @@ static int check_no_saved(struct vf_call *call, struct vf_site *site)
 	return rc < 0 ? rc : found ? -ENOTEMPTY : 0;
 }
 
+/* Keys without a file name do not keep it from being removed. That it is not empty needs no words. */
+static int seal(struct vf_call *call, struct vf_site *site)
+{
+	int rc = vf_call_hold(call, site);
+
+	if (rc == 0 && (rc = vf_index_seal(call->index, false, &call->err)) == -ENOTEMPTY)
+		call->err = (struct vf_err)VF_ERR_INIT;
+	return rc;
+}
+
 static int bucket_rmdir(struct vf_call *call, struct vf_node *dir, const char *name)
 {
 	struct vf_site_names names;
@@ -222,13 +232,11 @@ static int bucket_rmdir(struct vf_call *call, struct vf_node *dir, const char *n
 	int rc = vf_site_find(call, names.bucket, name, &site);
 	if (rc)
 		return rc;
-	if ((rc = check_no_records(call, site)) == 0)
-		rc = check_no_saved(call, site);
+	if ((rc = seal(call, site)) == 0 && (rc = vf_catalog_remove(call->face->catalog, names.bucket, name, &call->err)))
+		vf_index_unseal(call->index);
 	if (call->index)
 		vf_catalog_release(call->face->catalog, call->index);
 	call->index = NULL;
-	if (rc == 0)
-		rc = vf_catalog_remove(call->face->catalog, names.bucket, name, &call->err);
 	if (rc == 0) {
 		vf_scratch_drop_site(call->face, site);
 		vf_site_gone(call->face, names.bucket, name);

@@ -57,6 +57,8 @@ static int write_change(void *ctx, struct vf_txn *txn, struct vf_err *err)
 	struct writing *w = ctx;
 	int rc;
 
+	if ((rc = vf_index_check_there(w->change.index, err)))
+		return rc;
 	/* What memory says of the config is older than what this transaction holds. */
 	w->again = atomic_load(&w->change.index->config_pending) > (w->change.holds_config ? 1u : 0u);
 	if (w->again)

@@ -214,6 +214,18 @@ static int next_row(struct vf_early_reader *reader, struct vf_row **out, struct 
 	return 0;
 }
 
+/* Another change of the same transaction has replaced or removed it, and its slot is given back as soon as this one is told to the graph. */
+static int read_as_gone(struct vf_early_reader *reader, uint64_t serial, uint32_t dim, struct vf_err *err)
+{
+	struct vf_record_row record;
+	int rc = vf_row_of_serial(reader->txn, serial, &record, err);
+
+	if (rc == 0)
+		return vf_fail(err, EIO, "vector %llu, which was written early, is not there", (unsigned long long)serial);
+	memset(reader->vector, 0, dim * sizeof(float));
+	return rc < 0 ? rc : 0;
+}
+
 int vf_early_read(struct vf_early_reader *reader, struct vf_index *index, uint64_t serial, uint32_t dim, const float **vector, struct vf_err *err)
 {
 	struct vf_row *row;
@@ -228,11 +240,15 @@ int vf_early_read(struct vf_early_reader *reader, struct vf_index *index, uint64
 		if ((rc = next_row(reader, &row, err)) < 0)
 			return rc;
 	} while (rc == 0 && vf_row_u64(row->key) < serial);
-	if (rc || vf_row_u64(row->key) != serial || row->value.len != dim * sizeof(float))
-		return vf_fail(err, EIO, "vector %llu, which was written early, is not there", (unsigned long long)serial);
-	memcpy(reader->vector, row->value.data, row->value.len);
 	*vector = reader->vector;
-	return 0;
+	if (rc == 0 && vf_row_u64(row->key) == serial && row->value.len == dim * sizeof(float)) {
+		memcpy(reader->vector, row->value.data, row->value.len);
+		return 0;
+	}
+	/* It is that of one behind. */
+	if (rc == 0)
+		reader->at--;
+	return read_as_gone(reader, serial, dim, err);
 }
 
 void vf_early_read_end(struct vf_early_reader *reader)

@@ -188,21 +188,6 @@ void vf_index_close(struct vf_index **index)
 
 /* ---- names ---- */
 
-void vf_index_removed(struct vf_index *index)
-{
-	atomic_store(&index->removed, true);
-}
-
-int vf_index_check_there(struct vf_index *index, struct vf_err *err)
-{
-	char name[256];
-
-	if (!atomic_load(&index->removed))
-		return 0;
-	vf_index_name(index, name);
-	return vf_fail(err, ENOENT, "index %s was removed", name);
-}
-
 void vf_index_renamed(struct vf_index *index, const char *bucket, const char *name)
 {
 	char *new_bucket = strdup(bucket), *new_name = strdup(name);

@@ -76,7 +76,7 @@ struct vf_index {
 	bool in_ring;
 	bool forgotten;
 	_Atomic bool closing;              /* long work in the background stops early */
-	_Atomic bool removed;              /* its directory is gone */
+	_Atomic bool removed;              /* its directory is gone, or about to go */
 	unsigned workers;
 	uint64_t wakes;
 	int64_t due_ns;                    /* monotonic; INT64_MAX: no work */
@@ -243,7 +243,8 @@ int vf_effort_measure(struct vf_index *index, struct vf_err *err);
 /* Puts a whole and synced file in place of another in the directory `dir`, durably. */
 int vf_data_swap(const char *from, const char *to, const char *dir, struct vf_err *err);
 
-/* ---- index.c ---- */
+/* ---- seal.c ---- */
+/* ENOENT when it is being removed; in the committer's turn it stays as it is until the change is done. */
 int vf_index_check_there(struct vf_index *index, struct vf_err *err);
 
 /* ---- commit.c ---- */

@@ -154,8 +154,10 @@ static int write_mtime(void *ctx, struct vf_txn *txn, struct vf_err *err)
 static int write_moving(void *ctx, struct vf_txn *txn, struct vf_err *err)
 {
 	struct saved_write *w = ctx;
-	int rc = w->write(w, txn, err);
+	int rc = vf_index_check_there(w->index, err);
 
+	if (rc == 0)
+		rc = w->write(w, txn, err);
 	w->now_ns = vf_clock_real_ns();
 	return rc || w->write == write_mtime ? rc : vf_part_mtime_put(txn, VF_PART_SAVED, w->now_ns, err);
 }
