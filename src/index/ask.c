@@ -291,6 +291,11 @@ static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, enum ve
 
 	if (ask->first)
 		return do_without_graph(ask, err);
+	/* Dropped since it was looked for: it is loaded again without a transaction open. */
+	if (!vf_graph_is_loaded(ask->index)) {
+		*verdict = AGAIN;
+		return 0;
+	}
 	int rc = vf_graph_hold(ask->index, &s.graph, err);
 	if (rc)
 		return rc;

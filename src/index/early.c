@@ -160,6 +160,8 @@ static int hand_over(struct vf_early *early, struct vf_err *err)
 		w->started = vf_thread_start(&w->thread, run, w) == 0;
 	if (!w->started) {
 		rc = commit_part(early, &early->rows, err);
+		if (rc)
+			w->failure = *err;
 		vf_buf_clear(&early->rows);
 		return rc;
 	}
