@@ -165,6 +165,7 @@ struct vf_node {
 	bool pending;                /* created, never committed */
 	bool flushed;                /* pending, and closed once: no longer shown */
 	bool dirty;                  /* bytes are staged */
+	bool moved;                  /* became another version: the kernel may have pages of the old one */
 	uint32_t readers, writers;
 	uint64_t ino, version, size, staged_size;
 	int64_t mtime_ns, ctime_ns;
@@ -201,6 +202,8 @@ int vf_node_settle(struct vf_call *call, struct vf_found *found, struct vf_node 
 void vf_node_forget(struct vf_face *face, struct vf_node *node, uint64_t nlookup);
 /* A handle more. False: a writer of a version that others can find, or the other way round; the kernel shall look the name up again. */
 bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer);
+/* The same for a reader of a rendering. Whoever has the node open already has one: then it is that. *keep: the kernel's pages are of it. */
+bool vf_node_open_rendering(struct vf_call *call, struct vf_node *node, struct vf_rendering **rendering, bool *keep);
 void vf_node_close(struct vf_face *face, struct vf_node *node, bool writer);
 void vf_node_staged(struct vf_face *face, struct vf_node *node, uint64_t size, bool dirty);
 /* A copy of what changes. */
@@ -223,7 +226,6 @@ void vf_node_unlinked(struct vf_face *face, enum vf_row_id row, struct vf_site *
 void vf_node_detached(struct vf_face *face, enum vf_row_id row, struct vf_site *site, struct vf_span name);
 /* The rendering of a node, used once more by the caller; NULL: none. */
 struct vf_rendering *vf_node_rendering(struct vf_face *face, struct vf_node *node);
-void vf_node_adopt(struct vf_face *face, struct vf_node *node, struct vf_rendering *rendering);
 /* "/bucket/index/vectors/name", for messages. */
 void vf_node_path(struct vf_face *face, const struct vf_node *node, const char *child, char *out, size_t size);
 /* The kernel shall ask for the attributes of every node of this site again. */
@@ -266,7 +268,10 @@ struct vf_rendering {
 	int rc;                      /* why it could not be rendered: told by open */
 	struct vf_err err;
 	struct vf_spool spool;
-	/* private to the cache */
+	bool of_version;             /* of a record or a saved question: version, ino, mtime_ns are those of the bytes */
+	uint64_t ino;
+	int64_t mtime_ns;
+	/* private to the cache, but for version */
 	struct vf_rendering *next;
 	const struct vf_row *row;
 	uint64_t site_id, version;

@@ -34,12 +34,11 @@ int vf_handle_new(struct vf_call *call, struct vf_node *node, int flags, size_t 
 	return 0;
 }
 
-int vf_handle_join(struct vf_call *call, struct vf_handle *handle)
+static int joined(struct vf_call *call, struct vf_handle *handle, bool opened)
 {
 	struct vf_face *face = call->face;
 
-	handle->writer = vf_flags_write(handle->flags);
-	if (!vf_node_open(call, handle->node, handle->writer)) {
+	if (!opened) {
 		handle->node = NULL;
 		return -ESTALE;
 	}
@@ -83,6 +82,12 @@ void vf_handles_free(struct vf_face *face)
 
 	while (face->handles)
 		face->handles->ops->release(&call, face->handles);
+}
+
+int vf_handle_join(struct vf_call *call, struct vf_handle *handle)
+{
+	handle->writer = vf_flags_write(handle->flags);
+	return joined(call, handle, vf_node_open(call, handle->node, handle->writer));
 }
 
 /* ---- whose close is it ---- */
@@ -156,6 +161,9 @@ bool vf_handle_flush_is_final(struct vf_call *call, struct vf_handle *handle)
 	if (!is_alive(handle->opener))
 		return true;
 	pid_t opener = process_of(handle->opener);
+	/* A thread that has opened it and ended just now. */
+	if (!opener && !is_alive(handle->opener))
+		return true;
 	if (opener && opener == process_of(call->pid))
 		return true;
 	vf_node_path(call->face, handle->node, NULL, path, sizeof path);
@@ -219,12 +227,17 @@ int vf_snapshot_open(struct vf_call *call, struct vf_node *node, int flags, stru
 	snapshot->handle.keep = !deaf;
 	snapshot->handle.noflush = true;
 	snapshot->rendering = rendering;
-	rc = vf_handle_join(call, &snapshot->handle);
+	if (deaf) {
+		rc = vf_handle_join(call, &snapshot->handle);
+	} else {
+		bool keep;
+		rc = joined(call, &snapshot->handle, vf_node_open_rendering(call, node, &snapshot->rendering, &keep));
+		snapshot->handle.keep = keep;
+	}
 	if (rc) {
 		release_snapshot(call, &snapshot->handle);
 		return rc;
 	}
-	vf_node_adopt(call->face, node, rendering);
 	*out = &snapshot->handle;
 	return 0;
 }

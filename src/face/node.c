@@ -311,11 +311,10 @@ static bool in_the_way(const struct vf_node *node, bool writer)
 	return writer || node->writers > 0;
 }
 
-bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer)
+/* face->lock is held. */
+static bool open_locked(struct vf_call *call, struct vf_node *node, bool writer)
 {
 	struct vf_face *face = call->face;
-
-	pthread_mutex_lock(&face->lock);
 	struct vf_refused *r = refusal_of(face, call->pid);
 	bool refused = in_the_way(node, writer);
 	if (refused)
@@ -328,8 +327,53 @@ bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer)
 	} else if (!refused) {
 		node->readers++;
 	}
-	pthread_mutex_unlock(&face->lock);
 	return !refused;
+}
+
+bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer)
+{
+	pthread_mutex_lock(&call->face->lock);
+	bool opened = open_locked(call, node, writer);
+	pthread_mutex_unlock(&call->face->lock);
+	return opened;
+}
+
+/* Changed since it was looked up: goes on as what it is now, and nobody finds it any more, so that pages of both versions are never mixed. */
+static void move_on(struct vf_node *node, const struct vf_rendering *r)
+{
+	node->ino = r->ino;
+	node->version = r->version;
+	node->size = vf_spool_size(&r->spool);
+	node->mtime_ns = node->ctime_ns = r->mtime_ns;
+	node->moved = true;
+	node->attached = false;
+}
+
+bool vf_node_open_rendering(struct vf_call *call, struct vf_node *node, struct vf_rendering **rendering, bool *keep)
+{
+	struct vf_face *face = call->face;
+	struct vf_rendering *unused = NULL;
+	bool moved = false;
+
+	pthread_mutex_lock(&face->lock);
+	bool opened = open_locked(call, node, false);
+	if (opened && node->rendering) {
+		unused = *rendering;
+		*rendering = node->rendering;
+		node->rendering->users++;
+	} else if (opened) {
+		if ((moved = (*rendering)->of_version && (*rendering)->version != node->version))
+			move_on(node, *rendering);
+		node->rendering = *rendering;
+		node->rendering->users++;
+	}
+	*keep = !node->moved;
+	pthread_mutex_unlock(&face->lock);
+	if (unused)
+		vf_rendering_put(unused);
+	if (moved)
+		fuse_lowlevel_notify_inval_inode(face->session, vf_node_id(face, node), -1, 0);
+	return opened;
 }
 
 void vf_node_close(struct vf_face *face, struct vf_node *node, bool writer)
@@ -466,17 +510,6 @@ struct vf_rendering *vf_node_rendering(struct vf_face *face, struct vf_node *nod
 		rendering->users++;
 	pthread_mutex_unlock(&face->lock);
 	return rendering;
-}
-
-void vf_node_adopt(struct vf_face *face, struct vf_node *node, struct vf_rendering *rendering)
-{
-	pthread_mutex_lock(&face->lock);
-	struct vf_rendering *old = node->rendering;
-	rendering->users++;
-	node->rendering = rendering;
-	pthread_mutex_unlock(&face->lock);
-	if (old)
-		vf_rendering_put(old);
 }
 
 uint64_t vf_nodes_count(struct vf_face *face)

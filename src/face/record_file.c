@@ -179,10 +179,10 @@ static int snapshot_of(struct vf_call *call, struct vf_node *node, struct vf_ren
 		vf_rendering_put(r);
 		return rc;
 	}
-	if (stat.version != vf_node_state(call->face, node).version) {
-		vf_node_committed(call->face, node, ino_of(node->row, node->site, &stat), stat.version, vf_spool_size(&r->spool), stat.mtime_ns);
-		fuse_lowlevel_notify_inval_inode(call->face->session, vf_node_id(call->face, node), -1, 0);
-	}
+	r->of_version = true;
+	r->version = stat.version;
+	r->ino = ino_of(node->row, node->site, &stat);
+	r->mtime_ns = stat.mtime_ns;
 	*out = r;
 	return 0;
 }

@@ -134,7 +134,7 @@ static int flush_whole(struct vf_call *call, struct vf_handle *handle)
 	vf_handle_seen(call, handle);
 	if (w->failed.code)
 		return say_again(call, w);
-	if (!w->dirty || !vf_handle_flush_is_final(call, handle))
+	if ((!w->dirty && !w->emptied) || !vf_handle_flush_is_final(call, handle))
 		return 0;
 	return take(call, w);
 }
@@ -337,9 +337,11 @@ static int saved_snapshot(struct vf_call *call, struct vf_node *node, struct vf_
 		vf_rendering_put(r);
 		return rc;
 	}
-	if (!state.pending && stat.version != state.version) {
-		vf_node_committed(call->face, node, vf_ino_local(node->site, stat.ino), stat.version, stat.bytes, stat.mtime_ns);
-		fuse_lowlevel_notify_inval_inode(call->face->session, vf_node_id(call->face, node), -1, 0);
+	if (!state.pending) {
+		r->of_version = true;
+		r->version = stat.version;
+		r->ino = vf_ino_local(node->site, stat.ino);
+		r->mtime_ns = stat.mtime_ns;
 	}
 	*out = r;
 	return 0;

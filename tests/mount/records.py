@@ -4,6 +4,7 @@
 import ctypes
 import io
 import mmap
+import multiprocessing
 import subprocess
 import tarfile
 import threading
@@ -305,4 +306,58 @@ for i in range(300):
 stopping = True
 [w.join() for w in watchers]
 equal("a reader never sees half a record", broken, [])
+
+# What a reader finds is no older than the last write that was over when it opened: records of one size, whose pages the kernel keeps.
+written = multiprocessing.Value("q", 0)
+over = multiprocessing.Event()
+
+
+def numbered(n):
+    return packed("x", [1, 1, 1], **{"part%d" % i: ("%08d" % n) * 250 for i in range(8)})
+
+
+def look(out):
+    old = mixed = 0
+    while not over.is_set():
+        least = written.value
+        found = {part for text in msgpack.unpackb(m.read("vectors", "counted.msgpack"))["metadata"].values() for part in (text[:8], text[-8:])}
+        mixed += len(found) != 1
+        old += int(min(found)) < least
+    out.put((old, mixed))
+
+
+m.write("vectors/counted.msgpack", numbered(0))
+out = multiprocessing.Queue()
+readers = [multiprocessing.Process(target=look, args=(out,)) for _ in range(3)]
+[r.start() for r in readers]
+for n in range(1, 400):
+    m.write("vectors/counted.msgpack", numbered(n))
+    written.value = n
+over.set()
+found = [out.get() for _ in readers]
+[r.join() for r in readers]
+equal("readers beside a writer see what was written last", [old for old, mixed in found], [0] * 3)
+equal("and all of one record", [mixed for old, mixed in found], [0] * 3)
+
+# a file that was looked up before it was replaced, and is opened after
+for name, before, after in (("vectors/seen.json", b'{"data": [1, 1, 1]}', b'{"data": [2, 2, 2]}'), ("queries/seen.json", b'{"topK": 1}', b'{"topK": 2}')):
+    m.write(name, before)
+    m.read(name)
+    place = os.open(m.at(name), os.O_PATH)
+    m.write(name, after)
+    with open("/proc/self/fd/%d" % place, "rb") as f:
+        check("%s is opened as it is now, by whatever way" % name, b"2" in f.read())
+    os.close(place)
+    check("and read so by others", b"2" in subprocess.run(["cat", m.at(name)], capture_output=True).stdout)
+
+# an empty saved question is one when it is closed
+for i in range(50):
+    m.write("queries/emptied.json", b'{"topK": 1}')
+    os.close(os.open(m.at("queries/emptied.json"), os.O_WRONLY | os.O_TRUNC))
+    if m.read("queries/emptied.json"):
+        break
+    m.write("queries/emptied.json", b'{"topK": 2}')
+    if m.read("queries/emptied.json") != b'{"topK": 2}':
+        break
+equal("a saved question that is emptied is empty when that is over, and what is written after it stays", i, 49)
 finish()
