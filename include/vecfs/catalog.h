@@ -63,6 +63,8 @@ int vf_catalog_list(struct vf_catalog *catalog, const char *bucket, const char *
 /* An open index, held until released. Indexes nobody holds stay open up to VF_INDEXES_OPEN_MAX, least recently used closed first.
  * A removed or renamed index that is held stays usable by its holders until released. */
 int vf_catalog_hold(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_index **out, struct vf_err *err);
+/* ENOENT also when another index has that name now. */
+int vf_catalog_hold_id(struct vf_catalog *catalog, const char *bucket, const char *index, uint64_t id, struct vf_index **out, struct vf_err *err);
 void vf_catalog_release(struct vf_catalog *catalog, struct vf_index *index);
 
 #endif

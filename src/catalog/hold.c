@@ -74,13 +74,23 @@ static void take(struct vf_catalog *catalog, struct vf_opened *o)
 		idle_remove(catalog, o);
 }
 
+/* The catalog's tree is locked. `id` 0: whichever has the name. */
+static int find(struct vf_catalog *catalog, const char *bucket, const char *index, uint64_t id, struct vf_dir **out, struct vf_err *err)
+{
+	int rc = vf_dir_find(catalog, bucket, index, out, err);
+
+	if (rc == 0 && id && (*out)->attr.id != id)
+		return vf_fail(err, ENOENT, "index %s in bucket %s is another one now", index, bucket);
+	return rc;
+}
+
 /* Looks without waiting for an opening: 0 held, 1 it is not open and nobody opens it, negative. */
-static int hold_if_open(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_index **out, struct vf_err *err)
+static int hold_if_open(struct vf_catalog *catalog, const char *bucket, const char *index, uint64_t id, struct vf_index **out, struct vf_err *err)
 {
 	for (;;) {
 		struct vf_dir *dir;
 		pthread_rwlock_rdlock(&catalog->tree);
-		int rc = vf_dir_find(catalog, bucket, index, &dir, err);
+		int rc = find(catalog, bucket, index, id, &dir, err);
 		if (rc) {
 			pthread_rwlock_unlock(&catalog->tree);
 			return rc;
@@ -102,7 +112,7 @@ static int hold_if_open(struct vf_catalog *catalog, const char *bucket, const ch
 }
 
 /* With `opening` held: marks the index as being opened. 0 and *out, 1 when another was faster, negative. */
-static int announce(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_opened **out, char path[PATH_MAX],
+static int announce(struct vf_catalog *catalog, const char *bucket, const char *index, uint64_t id, struct vf_opened **out, char path[PATH_MAX],
                     struct vf_err *err)
 {
 	struct vf_opened *o = calloc(1, sizeof *o);
@@ -112,7 +122,7 @@ static int announce(struct vf_catalog *catalog, const char *bucket, const char *
 	if (!o)
 		return vf_oom(err);
 	pthread_rwlock_rdlock(&catalog->tree);
-	if ((rc = vf_dir_find(catalog, bucket, index, &dir, err)) == 0 && (rc = vf_dir_path(catalog, dir, path, err)) == 0) {
+	if ((rc = find(catalog, bucket, index, id, &dir, err)) == 0 && (rc = vf_dir_path(catalog, dir, path, err)) == 0) {
 		pthread_mutex_lock(&catalog->open_lock);
 		o->dir = dir;
 		if (dir->opened)
@@ -130,7 +140,7 @@ static int announce(struct vf_catalog *catalog, const char *bucket, const char *
 }
 
 /* 0 held, 1 look again, negative. */
-static int open_and_hold(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_index **out, struct vf_err *err)
+static int open_and_hold(struct vf_catalog *catalog, const char *bucket, const char *index, uint64_t id, struct vf_index **out, struct vf_err *err)
 {
 	struct vf_index_options options = {
 		.bucket = bucket, .name = index, .read_only = catalog->read_only, .linkers = catalog->linkers, .ballast = catalog->ballast,
@@ -139,7 +149,7 @@ static int open_and_hold(struct vf_catalog *catalog, const char *bucket, const c
 	struct vf_opened *o = NULL;
 
 	pthread_rwlock_rdlock(&catalog->opening);
-	int rc = announce(catalog, bucket, index, &o, path, err);
+	int rc = announce(catalog, bucket, index, id, &o, path, err);
 	if (rc == 0) {
 		rc = vf_index_open(path, &options, &o->index, err);
 		pthread_mutex_lock(&catalog->open_lock);
@@ -159,16 +169,21 @@ static int open_and_hold(struct vf_catalog *catalog, const char *bucket, const c
 	return rc;
 }
 
-int vf_catalog_hold(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_index **out, struct vf_err *err)
+int vf_catalog_hold_id(struct vf_catalog *catalog, const char *bucket, const char *index, uint64_t id, struct vf_index **out, struct vf_err *err)
 {
 	int rc;
 
 	do {
-		rc = hold_if_open(catalog, bucket, index, out, err);
+		rc = hold_if_open(catalog, bucket, index, id, out, err);
 		if (rc == 1)
-			rc = open_and_hold(catalog, bucket, index, out, err);
+			rc = open_and_hold(catalog, bucket, index, id, out, err);
 	} while (rc == 1);
 	return rc;
+}
+
+int vf_catalog_hold(struct vf_catalog *catalog, const char *bucket, const char *index, struct vf_index **out, struct vf_err *err)
+{
+	return vf_catalog_hold_id(catalog, bucket, index, 0, out, err);
 }
 
 /* ---- release ---- */

@@ -127,6 +127,7 @@ struct vf_site {
 	unsigned users;              /* face->lock */
 	struct vf_dir_attr attr;     /* face->lock */
 	char *bucket, *index;        /* face->lock; index NULL: a bucket */
+	unsigned moves;              /* face->lock: how often they changed */
 	bool gone;
 	pid_t maker;                 /* face->lock: a cp -r that has made the index, to which fixed entries are not there until it makes them */
 	uint32_t unmade;             /* face->lock: these rows, counted from VF_ROW_CONFIG */
@@ -134,7 +135,7 @@ struct vf_site {
 	_Atomic int64_t saved_ns;    /* saved questions last changed */
 	_Atomic uint64_t vectors_node; /* the node of vectors/, to tell the kernel that its times moved; 0: not known */
 };
-struct vf_site_names { char bucket[256], index[256]; };
+struct vf_site_names { char bucket[256], index[256]; unsigned moves; };
 /* The site of that name, with one user more. ENOENT. */
 int vf_site_find(struct vf_call *call, const char *bucket, const char *index, struct vf_site **out);
 struct vf_site *vf_site_use(struct vf_face *face, struct vf_site *site);
@@ -148,6 +149,12 @@ int vf_site_hold(struct vf_call *call, struct vf_site *site, struct vf_index **o
 /* Takes over from the index when its records and questions last changed. */
 void vf_site_changed(struct vf_face *face, struct vf_site *site, struct vf_index *index);
 /* After a rename or a removal in the catalog. */
+/* Around the renaming in the catalog and that of the sites. */
+void vf_site_naming_begin(struct vf_face *face);
+void vf_site_naming_end(struct vf_face *face);
+/* Whether the place was renamed since it had `names`, or is just being; then its new ones are put there. Who has found nothing under the old ones looks
+ * again. */
+bool vf_site_has_moved(struct vf_call *call, struct vf_site *site, struct vf_site_names *names);
 void vf_site_renamed(struct vf_face *face, const char *bucket, const char *index, const char *to_bucket, const char *to_index);
 void vf_site_gone(struct vf_face *face, const char *bucket, const char *index);
 void vf_sites_free(struct vf_face *face);
@@ -601,6 +608,7 @@ struct vf_face {
 	char *mountpoint;
 	bool mounted, watching;
 
+	pthread_mutex_t naming;      /* taken before lock: a bucket or an index is being renamed */
 	pthread_mutex_t lock;        /* nodes, sites, the lists of handles and directories */
 	struct vf_node **chains;
 	size_t nchains;

@@ -142,17 +142,25 @@ const struct vf_dir_ops vf_meta_dir = { .lookup = fixed_lookup, .list = meta_lis
 static int bucket_lookup(struct vf_call *call, struct vf_node *dir, const char *name, struct vf_found *out)
 {
 	struct vf_site_names names;
+	int rc;
 
 	vf_site_names(call->face, dir->site, &names);
-	return catalog_lookup(call, names.bucket, name, VF_ROW_INDEX, out);
+	do
+		rc = catalog_lookup(call, names.bucket, name, VF_ROW_INDEX, out);
+	while (rc == -ENOENT && vf_site_has_moved(call, dir->site, &names));
+	return rc;
 }
 
 static int bucket_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
 {
 	struct vf_site_names names;
+	int rc;
 
 	vf_site_names(call->face, dir->site, &names);
-	return list_catalog(call, names.bucket, list);
+	do
+		rc = list_catalog(call, names.bucket, list);
+	while (rc == -ENOENT && vf_site_has_moved(call, dir->site, &names));
+	return rc;
 }
 
 static int bucket_make(struct vf_call *call, struct vf_node *dir, const char *name, mode_t mode)

@@ -169,6 +169,7 @@ static struct vf_face *new_face(struct vf_catalog *catalog, const struct vf_face
 	face->mounted_ns = vf_clock_real_ns();
 	face->started_ns = vf_clock_mono_ns();
 	vf_awake_begin(&face->awake, options->awake);
+	pthread_mutex_init(&face->naming, NULL);
 	pthread_mutex_init(&face->lock, NULL);
 	said[0] = '\0';
 	fuse_set_log_func(listen_to_fuse);

@@ -578,7 +578,7 @@ static void put_name(struct vf_face *face, const struct vf_node *node, char *out
 
 void vf_node_path(struct vf_face *face, const struct vf_node *node, const char *child, char *out, size_t size)
 {
-	struct vf_site_names names = { "", "" };
+	struct vf_site_names names = { "", "", 0 };
 	enum vf_row_id row = vf_row_id(node->row);
 	char own[600] = "";
 	const char *dir = dir_of(row);

@@ -23,28 +23,30 @@ static int rename_bucket(struct vf_call *call, const char *from, const char *to,
 {
 	if (vf_fixed_row(VF_ROW_ROOT, from) != VF_ROWS || vf_fixed_row(VF_ROW_ROOT, to) != VF_ROWS)
 		return vf_fail(&call->err, EPERM, ".vecfs is always there");
+	vf_site_naming_begin(call->face);
 	int rc = vf_catalog_rename(call->face->catalog, from, NULL, to, NULL, !replace, &call->err);
-	if (rc)
-		return rc;
-	if (strcmp(from, to) != 0)
+	if (rc == 0 && strcmp(from, to) != 0) {
 		vf_site_gone(call->face, to, NULL);
-	vf_site_renamed(call->face, from, NULL, to, NULL);
-	return 0;
+		vf_site_renamed(call->face, from, NULL, to, NULL);
+	}
+	vf_site_naming_end(call->face);
+	return rc;
 }
 
 static int rename_index(struct vf_call *call, struct vf_node *from_dir, const char *from, struct vf_node *to_dir, const char *to, bool replace)
 {
 	struct vf_site_names a, b;
 
+	vf_site_naming_begin(call->face);
 	vf_site_names(call->face, from_dir->site, &a);
 	vf_site_names(call->face, to_dir->site, &b);
 	int rc = vf_catalog_rename(call->face->catalog, a.bucket, from, b.bucket, to, !replace, &call->err);
-	if (rc)
-		return rc;
-	if (strcmp(a.bucket, b.bucket) != 0 || strcmp(from, to) != 0)
+	if (rc == 0 && (strcmp(a.bucket, b.bucket) != 0 || strcmp(from, to) != 0)) {
 		vf_site_gone(call->face, b.bucket, to);
-	vf_site_renamed(call->face, a.bucket, from, b.bucket, to);
-	return 0;
+		vf_site_renamed(call->face, a.bucket, from, b.bucket, to);
+	}
+	vf_site_naming_end(call->face);
+	return rc;
 }
 
 /* ---- inside an index ---- */

@@ -100,6 +100,7 @@ void vf_site_names(struct vf_face *face, struct vf_site *site, struct vf_site_na
 	pthread_mutex_lock(&face->lock);
 	snprintf(out->bucket, sizeof out->bucket, "%s", site->bucket);
 	snprintf(out->index, sizeof out->index, "%s", site->index ? site->index : "");
+	out->moves = site->moves;
 	pthread_mutex_unlock(&face->lock);
 }
 
@@ -119,15 +120,41 @@ static bool is_gone(struct vf_face *face, struct vf_site *site)
 	return gone;
 }
 
+void vf_site_naming_begin(struct vf_face *face)
+{
+	pthread_mutex_lock(&face->naming);
+}
+
+void vf_site_naming_end(struct vf_face *face)
+{
+	pthread_mutex_unlock(&face->naming);
+}
+
+bool vf_site_has_moved(struct vf_call *call, struct vf_site *site, struct vf_site_names *names)
+{
+	unsigned before = names->moves;
+
+	vf_site_naming_begin(call->face);
+	vf_site_naming_end(call->face);
+	vf_site_names(call->face, site, names);
+	if (is_gone(call->face, site) || names->moves == before)
+		return false;
+	call->err = (struct vf_err)VF_ERR_INIT;
+	return true;
+}
+
 int vf_site_refresh(struct vf_call *call, struct vf_site *site)
 {
 	struct vf_site_names names;
 	struct vf_dir_attr attr;
+	int rc;
 
 	if (is_gone(call->face, site))
 		return 0;
 	vf_site_names(call->face, site, &names);
-	int rc = vf_catalog_attr(call->face->catalog, names.bucket, names.index[0] ? names.index : NULL, &attr, &call->err);
+	do
+		rc = vf_catalog_attr(call->face->catalog, names.bucket, names.index[0] ? names.index : NULL, &attr, &call->err);
+	while (rc == -ENOENT && vf_site_has_moved(call, site, &names));
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&call->face->lock);
@@ -143,8 +170,10 @@ int vf_site_set_attr(struct vf_call *call, struct vf_site *site, const struct vf
 
 	if (is_gone(call->face, site))
 		return -ENOENT;
+	vf_site_naming_begin(call->face);
 	vf_site_names(call->face, site, &names);
 	int rc = vf_catalog_set_attr(call->face->catalog, names.bucket, names.index[0] ? names.index : NULL, attr, &call->err);
+	vf_site_naming_end(call->face);
 	if (rc == 0)
 		rc = vf_site_refresh(call, site);
 	if (rc == 0 && names.index[0])
@@ -166,12 +195,15 @@ static void take_times(struct vf_site *site, struct vf_index *index)
 int vf_site_hold(struct vf_call *call, struct vf_site *site, struct vf_index **out)
 {
 	struct vf_site_names names;
+	int rc;
 
-	/* Its name may have been given to another index since. */
 	if (is_gone(call->face, site))
 		return -ENOENT;
 	vf_site_names(call->face, site, &names);
-	int rc = vf_catalog_hold(call->face->catalog, names.bucket, names.index, out, &call->err);
+	/* Its name may have been given to another index since. */
+	do
+		rc = vf_catalog_hold_id(call->face->catalog, names.bucket, names.index, site->id, out, &call->err);
+	while (rc == -ENOENT && vf_site_has_moved(call, site, &names));
 	if (rc == 0)
 		take_times(site, *out);
 	return rc;
@@ -205,6 +237,7 @@ void vf_site_renamed(struct vf_face *face, const char *bucket, const char *index
 	for (struct vf_site *site = face->sites; site; site = site->next) {
 		if (strcmp(site->bucket, bucket) != 0 || (index && (!site->index || strcmp(site->index, index) != 0)))
 			continue;
+		site->moves++;
 		give_name(&site->bucket, to_bucket);
 		if (index)
 			give_name(&site->index, to_index);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The tree: buckets, indexes, what is listed and what is only there when asked for, names, numbers, times."""
 import ctypes
+import multiprocessing
 import stat
 import subprocess
 
@@ -185,6 +186,41 @@ equal("rm -r removes it", subprocess.run(["rm", "-r", join(P, "b", "asked")]).re
 fails("a special file has no place here", errno.EPERM, os.mknod, m.at("vectors", "pipe.msgpack"), stat.S_IFIFO | 0o644)
 os.mknod(m.at("vectors", "made.msgpack"), stat.S_IFREG | 0o644)
 check("an ordinary one may be made, and without a record there is none", not os.path.exists(m.at("vectors", "made.msgpack")))
+
+# whoever works inside does not notice that an index, or its bucket, is renamed
+over = multiprocessing.Event()
+
+
+def work_inside(number, out):
+    os.chdir(m.at("vectors"))
+    failures, name = [], "p%d.json" % number
+    while not over.is_set():
+        for what in (lambda: os.stat("inside.json"), lambda: open("inside.json").read(), lambda: os.listdir("."), lambda: os.stat("../stats"), lambda: open("../answers/q.json").read(),
+                     lambda: open(name, "w").write('{"data": [1, 2, 3]}'), lambda: os.listdir("../near/inside")):
+            try:
+                what()
+            except OSError as e:
+                failures.append(str(e))
+    out.put(failures)
+
+
+os.mkdir(join(P, "b", "moving"))
+m.index = join(P, "b", "moving")
+m.write("config", b"dimension = 3\n")
+m.write("vectors/inside.json", b'{"data": [1, 2, 3]}')
+m.write("queries/q.json", b"{}")
+out = multiprocessing.Queue()
+workers = [multiprocessing.Process(target=work_inside, args=(i, out)) for i in range(2)]
+[w.start() for w in workers]
+for i in range(400):
+    for there, back in (("b/moving", "b/moved"), ("b", "c")):
+        os.rename(join(P, there), join(P, back))
+        os.rename(join(P, back), join(P, there))
+over.set()
+equal("a rename is one for all who are inside", [out.get() for w in workers], [[], []])
+[w.join() for w in workers]
+subprocess.run(["rm", "-r", m.index])
+m.index = I
 
 # rm -r
 done = subprocess.run(["rm", "-r", I], stderr=subprocess.PIPE)
