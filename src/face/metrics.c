@@ -150,7 +150,7 @@ static struct vf_site *next_index(struct vf_face *face, struct vf_site *last)
 {
 	pthread_mutex_lock(&face->lock);
 	struct vf_site *site = last ? last->next : face->sites;
-	while (site && (!site->index || site->gone))
+	while (site && (!site->is_index || site->gone))
 		site = site->next;
 	if (site)
 		site->users++;

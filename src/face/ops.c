@@ -39,7 +39,7 @@ static struct vf_node *begin_name(struct vf_call *call, fuse_req_t req, fuse_ino
 {
 	struct vf_node *dir = begin_beside(call, req, parent, op);
 
-	if (dir->row != &vf_tree[VF_ROW_VECTORS] && dir->site && dir->site->index)
+	if (dir->row != &vf_tree[VF_ROW_VECTORS] && dir->site && dir->site->is_index)
 		vf_removals_settle(call->face, dir->site, false);
 	return dir;
 }

@@ -121,7 +121,7 @@ static void *run(void *arg)
 /* NULL, or what is not below an index: all of them. */
 static bool are_all(const struct vf_site *site)
 {
-	return !site || !site->index;
+	return !site || !site->is_index;
 }
 
 bool vf_removals_wait(struct vf_face *face, struct vf_site *site, bool ends_row)
