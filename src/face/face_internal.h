@@ -275,13 +275,14 @@ struct vf_rendering {
 	int rc;                      /* why it could not be rendered: told by open */
 	struct vf_err err;
 	struct vf_spool spool;
-	bool of_version;             /* of a record or a saved question: version, ino, mtime_ns are those of the bytes */
+	uint64_t version;            /* of the bytes; with a cached one, of the index */
+	bool of_version;             /* of a record or a saved question: ino and mtime_ns are those of the bytes, too */
 	uint64_t ino;
 	int64_t mtime_ns;
-	/* private to the cache, but for version */
+	/* private to the cache */
 	struct vf_rendering *next;
 	const struct vf_row *row;
-	uint64_t site_id, version;
+	uint64_t site_id;
 	struct vf_span name;
 	bool cached, finished;
 	int64_t used_ns;

@@ -22,7 +22,7 @@ struct whole {
 	const struct kind *kind;
 	struct vf_stage stage;
 	bool loaded, dirty;
-	bool emptied;                  /* truncated at open and not written since: taken at the end, since a shell's first close says nothing */
+	bool emptied;                  /* truncated at open and not written since: taken at the close of whoever opened it, else at the end */
 	uint64_t base, lowest;         /* bytes that were there; the lowest offset written since */
 	bool scattered;                /* not written from its beginning to its end */
 	bool spoiled;                  /* a write has failed: what is there is not what was meant */

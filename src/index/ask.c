@@ -292,22 +292,20 @@ static int search(struct vf_ask *ask, struct vf_probe *probes, size_t n, enum ve
 	if (ask->first)
 		return do_without_graph(ask, err);
 	/* Dropped since it was looked for: it is loaded again without a transaction open. */
-	if (!vf_graph_is_loaded(ask->index)) {
+	if (!vf_graph_hold_loaded(ask->index, &s.graph)) {
 		*verdict = AGAIN;
 		return 0;
 	}
-	int rc = vf_graph_hold(ask->index, &s.graph, err);
-	if (rc)
-		return rc;
-	if (s.graph && !vf_graph_is_of(s.graph, ask->config)) {
+	if (!vf_graph_is_of(s.graph, ask->config)) {
 		vf_graph_release(ask->index);
 		*verdict = AGAIN;
 		return 0;
 	}
+	int rc = 0;
 	plan(ask, s.graph);
 	if (is_lengthy(ask))
 		tell_lengthy(ask->question);
-	if (ask->plan.candidates && s.graph)
+	if (ask->plan.candidates)
 		rc = ask->plan.way == VF_WAY_GRAPH ? vf_spread(vf_spread_width(n), n, walk_one, &s, err) : scan_all(&s, n, err);
 	vf_graph_release(ask->index);
 	ask->trace.search_ns += now_ns(ask) - start;

@@ -149,13 +149,10 @@ static int pick_samples(struct measure *m, struct vf_err *err)
 	struct vf_graph *graph;
 	int rc;
 
-	/* Loading it waits for writers, who may wait for transactions. */
-	if (!vf_graph_is_loaded(m->index))
-		return 0;
 	if ((rc = vf_txn_read(m->index->store, &m->txn, err)))
 		return rc;
-	if ((rc = vf_graph_hold(m->index, &graph, err)) == 0) {
-		rc = graph ? pick(m, graph, err) : 0;
+	if (vf_graph_hold_loaded(m->index, &graph)) {
+		rc = pick(m, graph, err);
 		vf_graph_release(m->index);
 	}
 	/* An old transaction keeps pages from reuse: each question takes its own. */

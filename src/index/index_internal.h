@@ -198,6 +198,8 @@ void vf_keeper_free(struct vf_graph_keeper **keeper);
  * same, while the index has no dimension. Not to be nested. On failure nothing is held. */
 int vf_graph_hold(struct vf_index *index, struct vf_graph **out, struct vf_err *err);
 bool vf_graph_is_loaded(struct vf_index *index);        /* holding it takes no time */
+/* The same without loading, by who has a transaction open: loading takes the writer's turn, and a writer may have to wait for readers. False: not held. */
+bool vf_graph_hold_loaded(struct vf_index *index, struct vf_graph **out);
 void vf_graph_release(struct vf_index *index);
 /* True when the graph is small enough that a scan of exact float32 codes answers (no links are made). */
 bool vf_graph_is_flat(const struct vf_graph *graph);

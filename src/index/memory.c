@@ -391,11 +391,22 @@ int vf_graph_hold(struct vf_index *index, struct vf_graph **out, struct vf_err *
 	}
 }
 
-bool vf_graph_is_loaded(struct vf_index *index)
+bool vf_graph_hold_loaded(struct vf_index *index, struct vf_graph **out)
 {
 	pthread_rwlock_rdlock(&index->graph_lock);
-	bool loaded = index->graph != NULL;
-	pthread_rwlock_unlock(&index->graph_lock);
+	*out = index->graph;
+	if (!*out)
+		pthread_rwlock_unlock(&index->graph_lock);
+	return *out != NULL;
+}
+
+bool vf_graph_is_loaded(struct vf_index *index)
+{
+	struct vf_graph *graph;
+	bool loaded = vf_graph_hold_loaded(index, &graph);
+
+	if (loaded)
+		vf_graph_release(index);
 	return loaded;
 }
 
