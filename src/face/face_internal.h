@@ -8,8 +8,8 @@
  *
  * Files: tree.c (the table of nodes), ops.c (FUSE's calls), call.c (one request), node.c (nodes), site.c (buckets and indexes), attr.c (stat),
  * list.c (readdir), fixed.c (directories with fixed entries), vectors.c, queries.c, answers.c, near.c, computed.c (stats, errors, exports, ...),
- * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), record_file.c, whole_file.c (config, saved questions),
- * scratch.c (temporary files), pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c,
+ * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), writers.c (to which name), record_file.c, whole_file.c (config, saved questions),
+ * scratch.c (temporary files), become.c (renamed to proper names), pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c,
  * hidden.c (unlinked and still there), removals.c (deleted in a row), xattr.c, ring.c (errors), budget.c (memory of users), turns.c (long requests of
  * users), metrics.c, loop.c (threads), awake.c (processors), mount.c.
  *
@@ -388,6 +388,25 @@ int vf_stage_write(struct vf_stage *stage, struct vf_span data, uint64_t offset,
 int vf_stage_cut(struct vf_stage *stage, uint64_t size, struct vf_err *err);      /* or lengthen, with zeros */
 static inline struct vf_span vf_stage_span(const struct vf_stage *stage) { return vf_buf_span(&stage->bytes); }
 
+/* ---- writers.c: the name that what is being written will go to ---- */
+struct vf_writers;
+struct vf_writer {
+	struct vf_writers *all;            /* NULL: in no list */
+	struct vf_writer *before, *behind;
+	uint64_t site_id;
+	enum vf_row_id dir;                /* VF_ROW_VECTORS: the name is a key; VF_ROW_QUERIES, VF_ROW_INDEX: that of a file */
+	struct vf_buf name;                /* under the lock of the list; len 0: there is none any more */
+};
+int vf_writers_new(struct vf_writers **out, struct vf_err *err);
+void vf_writers_free(struct vf_writers **writers);
+int vf_writer_list(struct vf_face *face, struct vf_writer *w, const struct vf_site *site, enum vf_row_id dir, struct vf_span name, struct vf_err *err);
+/* Also for one that was never listed. */
+void vf_writer_unlist(struct vf_writer *w);
+/* The name that it has now, in the call's arena, with a NUL behind it; len 0: none. */
+struct vf_span vf_writer_name(struct vf_call *call, struct vf_writer *w);
+/* Who writes to `from` goes on under `to`, or (len 0) without a name. True: somebody does. */
+bool vf_writers_moved(struct vf_face *face, const struct vf_site *site, enum vf_row_id dir, struct vf_span from, struct vf_span to);
+
 /* ---- pages.c: the bytes of a scratch file, sparse ---- */
 struct vf_pages {
 	struct vf_budget *budget;
@@ -418,6 +437,9 @@ struct vf_scratch {
 	int64_t mtime_ns, ctime_ns;
 	bool mtime_set;              /* by utimens: goes into the record */
 	struct vf_pages pages;
+	bool committed;              /* it became a proper file, and what is written on goes there at once; under the lock */
+	pthread_mutex_t commits;     /* taken before the lock: one commit after the other */
+	struct vf_writer writer;     /* where to, while somebody has it open; under `commits` */
 	char name[256];              /* this and dir: under the lock of the table */
 };
 struct vf_scratches;
@@ -437,12 +459,21 @@ int vf_scratch_keep(struct vf_call *call, struct vf_node *dir, const char *name,
 int vf_scratch_rename(struct vf_call *call, struct vf_node *from_dir, const char *from, struct vf_node *to_dir, const char *to, bool replace);
 /* The whole content, at most `max` bytes (EFBIG), and the time that utimens gave it (0: none). */
 int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t max, struct vf_buf *out, int64_t *mtime_ns);
+uint64_t vf_scratch_size(struct vf_scratch *scratch);
 /* Adds those of a directory to the lister's page: its last phase. */
 #define VF_PHASE_SCRATCH 99u
 int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list);
 /* Those of an index that is removed. */
 void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site);
 extern const struct vf_file_ops vf_scratch_file;
+
+/* ---- become.c: a temporary file that is renamed to a proper name ---- */
+/* Commits what it holds as the file `name` of `dir` (see struct vf_writer); -EEXIST: it is there, and shall not be replaced. */
+int vf_scratch_become(struct vf_call *call, struct vf_scratch *scratch, struct vf_site *site, enum vf_row_id dir, struct vf_span name, bool replace);
+/* Its bytes changed after that. */
+int vf_scratch_written_on(struct vf_call *call, struct vf_scratch *scratch, struct vf_site *site);
+/* Nobody has it open any more. */
+void vf_scratch_left(struct vf_scratch *scratch);
 
 /* ---- hidden.c: names that are always there, for a moment after they were unlinked; to the process that did it ---- */
 void vf_hide_from_maker(struct vf_call *call, struct vf_site *site);
@@ -503,11 +534,6 @@ int vf_record_create(struct vf_call *call, struct vf_node *dir, enum vf_row_id r
                      struct vf_node **node, struct vf_handle **handle);
 /* Decodes the bytes of a file and inserts them under `key`. mtime 0: now. */
 int vf_record_commit(struct vf_call *call, struct vf_site *site, struct vf_span bytes, struct vf_span key, int64_t mtime_ns, bool replace);
-struct vf_writers;
-int vf_writers_new(struct vf_writers **out, struct vf_err *err);
-void vf_writers_free(struct vf_writers **writers);
-/* Open writers of the key: go on under the new key, or (to.len 0) without a name. True: there were some. */
-bool vf_writers_moved(struct vf_face *face, struct vf_site *site, struct vf_span from, struct vf_span to);
 
 int vf_saved_create(struct vf_call *call, struct vf_node *dir, const char *name, int flags, struct vf_node **node, struct vf_handle **handle);
 

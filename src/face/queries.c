@@ -107,11 +107,14 @@ static int queries_unlink(struct vf_call *call, struct vf_node *dir, const char 
 	int rc = vf_call_hold(call, dir->site);
 	if (rc == 0)
 		rc = vf_index_saved_remove(call->index, name, &call->err);
+	if (rc && rc != -ENOENT)
+		return rc;
+	/* One that is being created has a name, and nothing on disk. */
+	bool writers = vf_writers_moved(call->face, dir->site, VF_ROW_QUERIES, vf_span_str(name), vf_span(NULL, 0));
+	vf_node_unlinked(call->face, VF_ROW_SAVED, dir->site, vf_span_str(name));
 	if (rc == 0)
 		vf_site_changed(call->face, dir->site, call->index);
-	if (rc == 0 || rc == -ENOENT)
-		vf_node_unlinked(call->face, VF_ROW_SAVED, dir->site, vf_span_str(name));
-	return rc;
+	return writers ? 0 : rc;
 }
 
 const struct vf_dir_ops vf_queries_dir = {

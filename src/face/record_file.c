@@ -8,13 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 
 struct writer {
 	struct vf_handle handle;
-	struct writer *before, *behind;    /* in the list of writers */
+	struct vf_writer key;
 	struct vf_stage stage;
-	struct vf_buf key;                 /* moves with a rename; len 0: the name is gone */
 	bool loaded;                       /* the old bytes are staged, or there is nothing to load */
 	bool dirty;                        /* staged bytes differ from what is committed */
 	bool in_order;                     /* written from the first byte on without a gap: the scanner has seen all of it */
@@ -22,79 +20,6 @@ struct writer {
 	struct vf_scanner scanner;
 	struct vf_err failed;              /* code 0: not */
 };
-
-struct vf_writers {
-	pthread_mutex_t lock;
-	struct writer *first;
-};
-
-int vf_writers_new(struct vf_writers **out, struct vf_err *err)
-{
-	*out = calloc(1, sizeof **out);
-	if (!*out)
-		return vf_oom(err);
-	pthread_mutex_init(&(*out)->lock, NULL);
-	return 0;
-}
-
-void vf_writers_free(struct vf_writers **writers)
-{
-	if (*writers)
-		pthread_mutex_destroy(&(*writers)->lock);
-	free(*writers);
-	*writers = NULL;
-}
-
-bool vf_writers_moved(struct vf_face *face, struct vf_site *site, struct vf_span from, struct vf_span to)
-{
-	struct vf_err err = VF_ERR_INIT;
-	bool some = false;
-
-	pthread_mutex_lock(&face->writers->lock);
-	for (struct writer *w = face->writers->first; w; w = w->behind) {
-		if (w->handle.node->site != site || !vf_span_equal(vf_buf_span(&w->key), from))
-			continue;
-		some = true;
-		vf_buf_clear(&w->key);
-		/* Out of memory: it goes on without a name, and what it writes is not kept. */
-		vf_buf_put(&w->key, to.data, to.len, &err);
-	}
-	pthread_mutex_unlock(&face->writers->lock);
-	return some;
-}
-
-static void list_writer(struct vf_writers *writers, struct writer *w)
-{
-	pthread_mutex_lock(&writers->lock);
-	w->behind = writers->first;
-	if (w->behind)
-		w->behind->before = w;
-	writers->first = w;
-	pthread_mutex_unlock(&writers->lock);
-}
-
-static void unlist_writer(struct vf_writers *writers, struct writer *w)
-{
-	pthread_mutex_lock(&writers->lock);
-	if (w->before)
-		w->before->behind = w->behind;
-	else if (writers->first == w)
-		writers->first = w->behind;
-	if (w->behind)
-		w->behind->before = w->before;
-	pthread_mutex_unlock(&writers->lock);
-}
-
-/* The key that it writes now, in the call's arena; len 0: none. */
-static struct vf_span key_of(struct vf_call *call, struct writer *w)
-{
-	struct vf_writers *writers = call->face->writers;
-
-	pthread_mutex_lock(&writers->lock);
-	struct vf_span key = vf_arena_copy(&call->arena, vf_buf_span(&w->key));
-	pthread_mutex_unlock(&writers->lock);
-	return key;
-}
 
 /* ---- finding and reading ---- */
 
@@ -274,7 +199,7 @@ static void restart_scan(struct writer *w)
 static int load(struct vf_call *call, struct writer *w)
 {
 	struct vf_buf old = VF_BUF_INIT;
-	struct vf_span key = key_of(call, w);
+	struct vf_span key = vf_writer_name(call, &w->key);
 	int rc;
 
 	if (w->loaded)
@@ -382,7 +307,7 @@ static void become(struct vf_call *call, struct writer *w, struct vf_span key)
 
 static int commit(struct vf_call *call, struct writer *w)
 {
-	struct vf_span key = key_of(call, w);
+	struct vf_span key = vf_writer_name(call, &w->key);
 
 	/* Without a name: nobody can see it, as with any unlinked file. */
 	if (key.len == 0) {
@@ -468,9 +393,8 @@ static void release_writer(struct vf_call *call, struct vf_handle *handle)
 {
 	struct writer *w = (struct writer *)handle;
 
-	unlist_writer(call->face->writers, w);
+	vf_writer_unlist(&w->key);
 	vf_stage_free(&w->stage);
-	vf_buf_free(&w->key);
 	vf_handle_free(call, handle);
 }
 
@@ -489,14 +413,14 @@ static int open_writer(struct vf_call *call, struct vf_node *node, int flags, st
 	w->handle.direct = true;
 	w->loaded = (flags & O_TRUNC) || vf_node_state(call->face, node).pending;
 	restart_scan(w);
-	(void)((rc = vf_buf_put(&w->key, node->name.data, node->name.len, &call->err)) || (rc = vf_handle_join(call, &w->handle)));
+	struct vf_span key = vf_node_state(call->face, node).unlinked ? vf_span(NULL, 0) : node->name;
+	(void)((rc = vf_handle_join(call, &w->handle)) || (rc = vf_writer_list(call->face, &w->key, node->site, VF_ROW_VECTORS, key, &call->err)));
 	if (rc) {
 		release_writer(call, &w->handle);
 		return rc;
 	}
 	if (flags & O_TRUNC)
 		vf_node_staged(call->face, node, 0, false);
-	list_writer(call->face->writers, w);
 	*out = &w->handle;
 	return 0;
 }

@@ -94,35 +94,6 @@ static int bad_name(struct vf_call *call, const struct side *side)
 	}
 }
 
-/* What a scratch file holds, to where it belongs. */
-static int commit(struct vf_call *call, const struct side *to, struct vf_span bytes, int64_t mtime_ns, bool replace)
-{
-	struct vf_saved saved;
-	int rc = vf_call_hold(call, to->dir->site);
-
-	if (rc)
-		return rc;
-	switch (to->what) {
-	case RECORD:
-		return vf_record_commit(call, to->dir->site, bytes, to->key, mtime_ns, replace);
-	case SAVED:
-		if (!replace && vf_index_saved_stat(call->index, to->name, &saved, &call->err) == 0)
-			return vf_fail(&call->err, EEXIST, "%s is there already", to->name);
-		rc = vf_index_saved_put(call->index, to->name, bytes, &call->err);
-		return rc || !mtime_ns ? rc : vf_index_saved_set_mtime(call->index, to->name, mtime_ns, &call->err);
-	case CONFIG:
-		rc = vf_index_configure(call->index, bytes, &call->err);
-		return rc || !mtime_ns ? rc : vf_index_set_config_mtime(call->index, mtime_ns, &call->err);
-	case VERB:
-		return bytes.len ? vf_fail(&call->err, EPERM, "%s takes what is written to it, not files that are renamed to it", to->name) : 0;
-	case COMPUTED:
-		return 0;
-	case SCRATCH: case NOTHING:
-		break;
-	}
-	return bad_name(call, to);
-}
-
 /* Fixed entries and answers: there, unless they were unlinked a moment ago. */
 static bool stands_in_the_way(struct vf_call *call, const struct side *to)
 {
@@ -142,36 +113,39 @@ static void show(struct vf_call *call, const struct side *to)
 		vf_show(call, vf_fixed_row(VF_ROW_INDEX, to->name), to->dir->site, vf_span_str(""));
 }
 
-static uint64_t bytes_max(const struct side *to)
+/* What was copied over a fixed entry that only takes what is written to it: a copy of an index that is restored brings empty ones along. */
+static int is_nothing(struct vf_call *call, struct vf_scratch *scratch, const struct side *to)
 {
+	return to->what == COMPUTED || vf_scratch_size(scratch) == 0
+	       ? 0 : vf_fail(&call->err, EPERM, "%s takes what is written to it, not files that are renamed to it", to->name);
+}
+
+static int become(struct vf_call *call, struct vf_scratch *scratch, const struct side *to, bool replace)
+{
+	if (!replace && stands_in_the_way(call, to))
+		return vf_fail(&call->err, EEXIST, "%s is there already", to->name);
 	switch (to->what) {
-	case RECORD:  return VF_RECORD_FILE_BYTES_MAX;
-	case SAVED:   return VF_SAVED_QUESTION_BYTES_MAX;
-	case CONFIG:  return VF_CONFIG_BYTES_MAX;
-	case SCRATCH: case VERB: case COMPUTED: case NOTHING: break;
+	case RECORD: return vf_scratch_become(call, scratch, to->dir->site, VF_ROW_VECTORS, to->key, replace);
+	case SAVED:  return vf_scratch_become(call, scratch, to->dir->site, VF_ROW_QUERIES, vf_span_str(to->name), replace);
+	case CONFIG: return vf_scratch_become(call, scratch, to->dir->site, VF_ROW_INDEX, vf_span_str(to->name), replace);
+	case VERB: case COMPUTED: return is_nothing(call, scratch, to);
+	case SCRATCH: case NOTHING: break;
 	}
-	return UINT64_MAX;
+	return bad_name(call, to);
 }
 
 static int from_scratch(struct vf_call *call, const struct side *from, const struct side *to, bool replace)
 {
-	struct vf_buf bytes = VF_BUF_INIT;
-	int64_t mtime_ns = 0;
-
 	if (to->what == SCRATCH)
 		return vf_scratch_rename(call, from->dir, from->name, to->dir, to->name, replace);
 	struct vf_scratch *scratch = vf_scratch_find(call->face, from->dir, from->name);
 	if (!scratch)
 		return -ENOENT;
-	int rc = !replace && stands_in_the_way(call, to) ? vf_fail(&call->err, EEXIST, "%s is there already", to->name)
-	                                                 : vf_scratch_bytes(call, scratch, bytes_max(to), &bytes, &mtime_ns);
-	if (rc == 0)
-		rc = commit(call, to, vf_buf_span(&bytes), mtime_ns, replace);
+	int rc = become(call, scratch, to, replace);
 	if (rc == 0) {
 		show(call, to);
 		vf_scratch_unlink(call, from->dir, from->name);
 	}
-	vf_buf_free(&bytes);
 	vf_scratch_put(scratch);
 	return rc;
 }
@@ -229,25 +203,42 @@ static int to_scratch(struct vf_call *call, const struct side *from, const struc
 	return rc;
 }
 
-static int rekey(struct vf_call *call, const struct side *from, const struct side *to, bool replace)
+/* In the directory of both, whatever is open: what `to` was has no name any more, what `from` was has that one. A file that is being created has
+ * nothing on disk yet (-ENOENT): its writer goes on under the new name all the same. */
+static int moved(struct vf_call *call, enum vf_row_id dir, struct vf_site *site, struct vf_span from, struct vf_span to, int rc)
 {
-	struct vf_site *site = from->dir->site;
-	int rc = vf_call_hold(call, site);
-
-	if (rc || vf_span_equal(from->key, to->key))
-		return rc;
-	rc = vf_index_rekey(call->index, from->key, to->key, replace, &call->err);
 	if (rc && rc != -ENOENT)
 		return rc;
 	if (rc == 0)
-		vf_writers_moved(call->face, site, to->key, vf_span(NULL, 0));
-	/* A file that is being created has no record yet: its writer goes on under the new name. */
-	if (!vf_writers_moved(call->face, site, from->key, to->key) && rc)
+		vf_writers_moved(call->face, site, dir, to, vf_span(NULL, 0));
+	return vf_writers_moved(call->face, site, dir, from, to) ? 0 : rc;
+}
+
+static int rekey(struct vf_call *call, const struct side *from, const struct side *to, bool replace)
+{
+	struct vf_site *site = from->dir->site;
+
+	if (vf_span_equal(from->key, to->key))
+		return 0;
+	int rc = moved(call, VF_ROW_VECTORS, site, from->key, to->key, vf_index_rekey(call->index, from->key, to->key, replace, &call->err));
+	if (rc)
 		return rc;
 	vf_node_detached(call->face, VF_ROW_RECORD, site, from->key);
 	vf_node_detached(call->face, VF_ROW_RECORD_JSON, site, from->key);
-	vf_site_changed(call->face, site, call->index);
 	return 0;
+}
+
+static int rename_saved(struct vf_call *call, const struct side *from, const struct side *to, bool replace)
+{
+	struct vf_site *site = from->dir->site;
+	struct vf_span a = vf_span_str(from->name), b = vf_span_str(to->name);
+
+	if (vf_span_equal(a, b))
+		return 0;
+	int rc = moved(call, VF_ROW_QUERIES, site, a, b, vf_index_saved_rename(call->index, from->name, to->name, replace, &call->err));
+	if (rc == 0)
+		vf_node_detached(call->face, VF_ROW_SAVED, site, a);
+	return rc;
 }
 
 static int inside(struct vf_call *call, const struct side *from, const struct side *to, bool replace)
@@ -268,7 +259,7 @@ static int inside(struct vf_call *call, const struct side *from, const struct si
 		return -EXDEV;
 	switch (from->what) {
 	case RECORD: return rekey(call, from, to, replace);
-	case SAVED:  return vf_index_saved_rename(call->index, from->name, to->name, replace, &call->err);
+	case SAVED:  return rename_saved(call, from, to, replace);
 	case CONFIG: return 0;
 	case SCRATCH: case VERB: case COMPUTED: case NOTHING: break;
 	}

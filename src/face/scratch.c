@@ -42,7 +42,9 @@ void vf_scratch_put(struct vf_scratch *scratch)
 	if (atomic_fetch_sub(&scratch->users, 1) != 1)
 		return;
 	empty(scratch);
+	vf_writer_unlist(&scratch->writer);
 	pthread_mutex_destroy(&scratch->lock);
+	pthread_mutex_destroy(&scratch->commits);
 	free(scratch);
 }
 
@@ -127,6 +129,7 @@ static struct vf_scratch *make(struct vf_call *call, struct vf_node *dir, const 
 	scratch->budget = call->face->budget;
 	scratch->owner = call->uid;
 	pthread_mutex_init(&scratch->lock, NULL);
+	pthread_mutex_init(&scratch->commits, NULL);
 	vf_pages_init(&scratch->pages, call->face->budget, call->uid);
 	scratch->users = 1;
 	scratch->site_id = dir->site->id;
@@ -286,6 +289,14 @@ int vf_scratch_bytes(struct vf_call *call, struct vf_scratch *scratch, uint64_t 
 	return rc;
 }
 
+uint64_t vf_scratch_size(struct vf_scratch *scratch)
+{
+	pthread_mutex_lock(&scratch->lock);
+	uint64_t size = scratch->pages.size;
+	pthread_mutex_unlock(&scratch->lock);
+	return size;
+}
+
 /* From the newest to the oldest: the list begins with the newest, and their numbers grow. */
 int vf_scratch_list(struct vf_call *call, struct vf_node *dir, struct vf_dir *list)
 {
@@ -348,8 +359,9 @@ static int write_scratch(struct vf_call *call, struct vf_handle *handle, struct 
 	int rc = vf_pages_write(&scratch->pages, data, offset, &call->err);
 	if (rc == 0)
 		touch_now(scratch);
+	bool committed = scratch->committed;
 	pthread_mutex_unlock(&scratch->lock);
-	return rc;
+	return rc || !committed ? rc : vf_scratch_written_on(call, scratch, handle->node->site);
 }
 
 static void read_scratch(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset)
@@ -368,24 +380,27 @@ static void read_scratch(struct vf_call *call, struct vf_handle *handle, size_t 
 	free(out);
 }
 
-static int cut(struct vf_call *call, struct vf_scratch *scratch, uint64_t size)
+static int cut(struct vf_call *call, struct vf_node *node, uint64_t size)
 {
+	struct vf_scratch *scratch = node->scratch;
+
 	pthread_mutex_lock(&scratch->lock);
 	int rc = scratch->emptied ? -ESTALE : vf_pages_cut(&scratch->pages, size, &call->err);
 	if (rc == 0)
 		touch_now(scratch);
+	bool committed = scratch->committed;
 	pthread_mutex_unlock(&scratch->lock);
-	return rc;
+	return rc || !committed ? rc : vf_scratch_written_on(call, scratch, node->site);
 }
 
 static int truncate_path(struct vf_call *call, struct vf_node *node, uint64_t size)
 {
-	return cut(call, node->scratch, size);
+	return cut(call, node, size);
 }
 
 static int truncate_handle(struct vf_call *call, struct vf_handle *handle, uint64_t size)
 {
-	return cut(call, handle->node->scratch, size);
+	return cut(call, handle->node, size);
 }
 
 static int flush_scratch(struct vf_call *call, struct vf_handle *handle)
@@ -406,8 +421,10 @@ static bool hold_open(struct vf_scratch *scratch)
 static void close_scratch(struct vf_scratch *scratch)
 {
 	pthread_mutex_lock(&scratch->lock);
-	scratch->opens--;
+	bool left = --scratch->opens == 0 && scratch->committed;
 	pthread_mutex_unlock(&scratch->lock);
+	if (left)
+		vf_scratch_left(scratch);
 	empty_if_left(scratch);
 }
 
@@ -432,7 +449,7 @@ static int open_scratch(struct vf_call *call, struct vf_node *node, int flags, s
 	if (rc == 0) {
 		(*out)->direct = (*out)->noflush = true;
 		if ((flags & O_TRUNC) && vf_flags_write(flags))
-			rc = cut(call, scratch, 0);
+			rc = cut(call, node, 0);
 		if (rc == 0)
 			rc = vf_handle_join(call, *out);
 		if (rc)

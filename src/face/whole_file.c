@@ -20,6 +20,7 @@ struct kind {
 struct whole {
 	struct vf_handle handle;
 	const struct kind *kind;
+	struct vf_writer name;         /* of a saved question */
 	struct vf_stage stage;
 	bool loaded, dirty;
 	bool emptied;                  /* truncated at open and not written since: taken at the close of whoever opened it, else at the end */
@@ -114,7 +115,7 @@ static int truncate_whole(struct vf_call *call, struct vf_handle *handle, uint64
 
 static int take(struct vf_call *call, struct whole *w)
 {
-	int rc = vf_node_state(call->face, w->handle.node).unlinked ? 0 : w->kind->commit(call, w);
+	int rc = w->kind->commit(call, w);
 
 	if (rc) {
 		w->failed = call->err;
@@ -158,6 +159,7 @@ static void release_whole(struct vf_call *call, struct vf_handle *handle)
 	bool left = w->emptied || (w->dirty && !w->failed.code && call->req);
 	if (left && handle->node && take(call, w))
 		vf_call_failed(call, handle->node, NULL, -call->err.code);
+	vf_writer_unlist(&w->name);
 	vf_stage_free(&w->stage);
 	vf_handle_free(call, handle);
 }
@@ -290,19 +292,20 @@ static const char *name_of(const struct vf_node *node)
 
 static int load_saved(struct vf_call *call, struct whole *w, struct vf_buf *out)
 {
+	struct vf_span name = vf_writer_name(call, &w->name);
 	struct vf_saved stat;
 
-	return vf_index_saved_get(w->handle.index, name_of(w->handle.node), out, &stat, &call->err);
+	return name.len ? vf_index_saved_get(w->handle.index, (const char *)name.data, out, &stat, &call->err) : -ENOENT;
 }
 
-static int put_saved(struct vf_call *call, struct vf_index *index, struct vf_node *node, struct vf_span bytes, int64_t mtime_ns)
+static int put_saved(struct vf_call *call, struct vf_index *index, struct vf_node *node, const char *name, struct vf_span bytes, int64_t mtime_ns)
 {
 	struct vf_saved stat;
 	int rc;
 
-	if ((rc = vf_index_saved_put(index, name_of(node), bytes, &call->err)) ||
-	    (mtime_ns && (rc = vf_index_saved_set_mtime(index, name_of(node), mtime_ns, &call->err))) ||
-	    (rc = vf_index_saved_stat(index, name_of(node), &stat, &call->err)))
+	if ((rc = vf_index_saved_put(index, name, bytes, &call->err)) ||
+	    (mtime_ns && (rc = vf_index_saved_set_mtime(index, name, mtime_ns, &call->err))) ||
+	    (rc = vf_index_saved_stat(index, name, &stat, &call->err)))
 		return rc;
 	vf_site_changed(call->face, node->site, index);
 	vf_node_committed(call->face, node, vf_ino_local(node->site, stat.ino), stat.version, stat.bytes, stat.mtime_ns);
@@ -311,9 +314,12 @@ static int put_saved(struct vf_call *call, struct vf_index *index, struct vf_nod
 
 static int commit_saved(struct vf_call *call, struct whole *w)
 {
-	int64_t mtime_ns = vf_node_take_wish(call->face, w->handle.node);
+	struct vf_span name = vf_writer_name(call, &w->name);
 
-	return put_saved(call, w->handle.index, w->handle.node, vf_stage_span(&w->stage), mtime_ns);
+	if (name.len == 0)
+		return 0;
+	int64_t mtime_ns = vf_node_take_wish(call->face, w->handle.node);
+	return put_saved(call, w->handle.index, w->handle.node, (const char *)name.data, vf_stage_span(&w->stage), mtime_ns);
 }
 
 static const struct kind saved_kind = { load_saved, commit_saved, NULL, VF_SAVED_QUESTION_BYTES_MAX };
@@ -354,7 +360,13 @@ static int open_saved_writer(struct vf_call *call, struct vf_node *node, int fla
 
 	if (rc)
 		return rc;
-	w->dirty = vf_node_state(call->face, node).pending;
+	struct vf_node_state state = vf_node_state(call->face, node);
+	rc = vf_writer_list(call->face, &w->name, node->site, VF_ROW_QUERIES, state.unlinked ? vf_span(NULL, 0) : node->name, &call->err);
+	if (rc) {
+		release_whole(call, &w->handle);
+		return rc;
+	}
+	w->dirty = state.pending;
 	w->emptied = (flags & O_TRUNC) && !w->dirty;
 	*out = &w->handle;
 	return 0;
@@ -409,7 +421,7 @@ static int truncate_saved(struct vf_call *call, struct vf_node *node, uint64_t s
 	vf_stage_init(&stage, call->face->budget, call->uid, VF_SAVED_QUESTION_BYTES_MAX);
 	if ((rc = vf_index_saved_get(call->index, name_of(node), &old, &stat, &call->err)) == 0 &&
 	    (rc = vf_stage_write(&stage, vf_buf_span(&old), 0, &call->err)) == 0 && (rc = vf_stage_cut(&stage, size, &call->err)) == 0)
-		rc = put_saved(call, call->index, node, vf_stage_span(&stage), 0);
+		rc = put_saved(call, call->index, node, name_of(node), vf_stage_span(&stage), 0);
 	vf_buf_free(&old);
 	vf_stage_free(&stage);
 	return rc;

@@ -43,6 +43,63 @@ for how, end in ("renamed", lambda a: os.rename(a, m.at("vectors", "open.json"))
         check("and bound while it is open", uncommitted() > 0)
     equal("and not after it is closed", eventually(0), 0)
 
+# what is written on after the name became a proper one goes there
+with open(m.at("vectors", ".on.tmp"), "wb", buffering=0) as f:
+    f.write(b'{"data": [1, 2, 3]}')
+    os.rename(m.at("vectors", ".on.tmp"), m.at("vectors", "on.json"))
+    os.pwrite(f.fileno(), b"7", 10)
+    equal("a record that is written on", json.loads(m.read("vectors/on.json"))["data"]["float32"], [7, 2, 3])
+    fails("is refused what is no record", errno.EINVAL, f.write, b"x")
+    check("in words", "byte 20" in m.read("errors").decode().splitlines()[-1], m.read("errors"))
+    equal("and stays", json.loads(m.read("vectors/on.json"))["data"]["float32"], [7, 2, 3])
+    f.truncate(0)
+    equal("also when it is cut to nothing", json.loads(m.read("vectors/on.json"))["data"]["float32"], [7, 2, 3])
+    os.pwrite(f.fileno(), b'{"data": [8, 2, 3]}', 0)
+    os.rename(m.at("vectors", "on.json"), m.at("vectors", "further.json"))
+    os.pwrite(f.fileno(), b"9", 10)
+    equal("under a further name too", json.loads(m.read("vectors/further.json"))["data"]["float32"], [9, 2, 3])
+    check("and not under the old one", not os.path.exists(m.at("vectors", "on.json")))
+    os.unlink(m.at("vectors", "further.json"))
+    os.pwrite(f.fileno(), b"5", 10)
+    check("without a name it is nobody's", not os.path.exists(m.at("vectors", "further.json")))
+for to, first, then, seen in ("queries/on.json", b'{"topK": 1}', b"  ", b'{"topK": 1}  '), ("config", b"top_k = 7\n", b"recall = 0.9\n", b"recall = 0.9 "):
+    directory = os.path.dirname(to)
+    with open(m.at(directory, ".on.tmp"), "wb", buffering=0) as f:
+        f.write(first)
+        os.rename(m.at(directory, ".on.tmp"), m.at(to))
+        f.write(then)
+        check("%s that is written on" % to, seen in m.read(to), m.read(to))
+
+# a file that is renamed, replaced or removed while it is being written
+for directory, first, second in ("queries", b'{"topK": 1}', b'{"topK": 2}'), ("vectors", b'{"data": [1, 1, 1]}', b'{"data": [2, 2, 2]}'):
+    def read(name):
+        got = json.loads(m.read(directory + "/" + name))
+        return got.get("topK") or got["data"]["float32"][0]
+    for there in False, True:
+        old, new = (m.at(directory, "moving%d.json" % there), m.at(directory, "moved%d.json" % there))
+        if there:
+            m.write("%s/moving1.json" % directory, first)
+        with open(old, "wb", buffering=0) as f:
+            f.write(second[:5])
+            os.rename(old, new)
+            f.write(second[5:])
+        equal("%s: being %s, a file goes on under its new name" % (directory, "written again" if there else "made"), read("moved%d.json" % there), 2)
+        check("%s: and does not come back under the old one" % directory, not os.path.exists(old))
+    for how in "renamed over", "committed over", "removed":
+        m.write(directory + "/w.json", first)
+        with open(m.at(directory, "w.json"), "wb", buffering=0) as f:
+            f.write(first)
+            if how == "removed":
+                os.unlink(m.at(directory, "w.json"))
+            else:
+                other = "other.json" if how == "renamed over" else ".other.tmp"
+                m.write(directory + "/" + other, second)
+                os.rename(m.at(directory, other), m.at(directory, "w.json"))
+        if how == "removed":
+            check("%s: what is removed while it is written stays away" % directory, not os.path.exists(m.at(directory, "w.json")))
+        else:
+            equal("%s: what is %s while it is written stays replaced" % (directory, how), read("w.json"), 2)
+
 # a write of a saved question that fails in the middle
 m.write("queries/q.json", '{"topK": 1}')
 fd = os.open(m.at("queries/q.json"), os.O_WRONLY | os.O_TRUNC)
