@@ -181,7 +181,7 @@ static int create_answer(struct vf_call *call, struct vf_node *dir, const char *
 	int rc = vf_node_settle(call, &found, node);
 	if (rc)
 		return rc;
-	(*node)->pending = true;
+	vf_node_is_pending(call->face, *node);
 	rc = vf_restorable_open(call, *node, flags, handle);
 	if (rc)
 		vf_node_forget(call->face, *node, 1);
