@@ -8,10 +8,11 @@
  *
  * Files: tree.c (the table of nodes), ops.c (FUSE's calls), call.c (one request), node.c (nodes), site.c (buckets and indexes), attr.c (stat),
  * list.c (readdir), fixed.c (directories with fixed entries), vectors.c, queries.c, answers.c, near.c, computed.c (stats, errors, exports, ...),
- * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), writers.c (to which name), record_file.c, whole_file.c (config, saved questions),
- * scratch.c (temporary files), become.c (renamed to proper names), pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c,
- * hidden.c (unlinked and still there), removals.c (deleted in a row), xattr.c, ring.c (errors), budget.c (memory of users), turns.c (long requests of
- * users), metrics.c, loop.c (threads), awake.c (processors), mount.c.
+ * rendering.c (what computed files hold), handle.c (open files), stage.c (bytes being written), writers.c (to which name), shadow.c (beside what is
+ * there), record_file.c, whole_file.c (taken as a whole: config_file.c, saved_file.c), scratch.c (temporary files), become.c (renamed to proper names),
+ * pages.c (their bytes), conversation.c (the verbs), ask.c, insert.c, change.c (update and delete), rename.c, hidden.c (unlinked and still there),
+ * removals.c (deleted in a row), xattr.c, ring.c (errors), budget.c (memory of users), turns.c (long requests of users), metrics.c, loop.c (threads),
+ * awake.c (processors), mount.c.
  *
  * Order of locks: handle > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget, turns). */
 #ifndef VECFS_FACE_INTERNAL_H
@@ -406,6 +407,53 @@ void vf_writer_unlist(struct vf_writer *w);
 struct vf_span vf_writer_name(struct vf_call *call, struct vf_writer *w);
 /* Who writes to `from` goes on under `to`, or (len 0) without a name. True: somebody does. */
 bool vf_writers_moved(struct vf_face *face, const struct vf_site *site, enum vf_row_id dir, struct vf_span from, struct vf_span to);
+
+/* ---- shadow.c: a file that is being written, beside what it is until then ---- */
+struct vf_shadow;
+struct vf_shadow_kind {
+	const struct vf_handle_ops *ops;
+	size_t size;                       /* of what begins with a shadow */
+	uint64_t bytes_max;
+	enum vf_row_id dir;                /* of its writer; VF_ROWS: its name never changes */
+	int (*load)(struct vf_call *call, struct vf_shadow *shadow, struct vf_buf *out);   /* what is there now; -ENOENT: nothing */
+};
+struct vf_shadow {
+	struct vf_handle handle;
+	const struct vf_shadow_kind *kind;
+	struct vf_writer name;
+	struct vf_stage stage;
+	bool loaded;                       /* the old bytes are staged, or there is nothing to load */
+	bool dirty;                        /* staged bytes differ from what is committed */
+	struct vf_err failed;              /* code 0: not */
+};
+/* kind->size bytes, zeroed but for the shadow that they begin with. */
+int vf_shadow_open(struct vf_call *call, struct vf_node *node, int flags, const struct vf_shadow_kind *kind, void *out);
+void vf_shadow_free(struct vf_call *call, struct vf_shadow *shadow);
+int vf_shadow_load(struct vf_call *call, struct vf_shadow *shadow);
+/* For who reads what he is writing: the staged bytes, or the old ones before the first write. */
+void vf_shadow_read(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset);
+/* An earlier failure that has been logged. */
+int vf_shadow_say_again(struct vf_call *call, const struct vf_shadow *shadow);
+
+/* ---- whole_file.c: files that are taken as a whole ---- */
+struct vf_whole;
+struct vf_whole_kind {
+	struct vf_shadow_kind shadow;
+	int (*commit)(struct vf_call *call, struct vf_whole *whole);
+	int (*check)(struct vf_call *call, struct vf_whole *whole);   /* what was written so far, from its beginning on without a gap; NULL: nothing to check */
+};
+struct vf_whole {
+	struct vf_shadow shadow;
+	const struct vf_whole_kind *kind;
+	bool emptied;                  /* truncated at open and not written since: taken at the close of whoever opened it, else at the end */
+	uint64_t base, lowest;         /* bytes that were there; the lowest offset written since */
+	bool scattered;                /* not written from its beginning to its end */
+	bool spoiled;                  /* a write has failed: what is there is not what was meant */
+};
+int vf_whole_open(struct vf_call *call, struct vf_node *node, int flags, const struct vf_whole_kind *kind, struct vf_whole **out);
+/* The staged bytes; without those that were there, when what follows was appended to them. */
+struct vf_span vf_whole_news(const struct vf_whole *whole);
+extern const struct vf_handle_ops vf_whole_ops;
 
 /* ---- pages.c: the bytes of a scratch file, sparse ---- */
 struct vf_pages {

@@ -10,15 +10,10 @@
 #include <fcntl.h>
 
 struct writer {
-	struct vf_handle handle;
-	struct vf_writer key;
-	struct vf_stage stage;
-	bool loaded;                       /* the old bytes are staged, or there is nothing to load */
-	bool dirty;                        /* staged bytes differ from what is committed */
+	struct vf_shadow shadow;
 	bool in_order;                     /* written from the first byte on without a gap: the scanner has seen all of it */
 	bool guessed, complete;
 	struct vf_scanner scanner;
-	struct vf_err failed;              /* code 0: not */
 };
 
 /* ---- finding and reading ---- */
@@ -163,16 +158,18 @@ static int decode(struct vf_call *call, struct vf_index *index, struct vf_site *
 /* Looks at bytes that came behind all before. Complete: checks the record. */
 static int scan(struct vf_call *call, struct writer *w, struct vf_span data)
 {
+	const struct vf_handle *handle = &w->shadow.handle;
+	struct vf_span staged = vf_stage_span(&w->shadow.stage);
 	size_t taken = 0;
 	int rc;
 
 	if (!w->guessed) {
 		enum vf_format format;
-		if (!vf_format_guess(vf_stage_span(&w->stage), &format))
+		if (!vf_format_guess(staged, &format))
 			return 0;
 		vf_scanner_init(&w->scanner, format);
 		w->guessed = true;
-		data = vf_stage_span(&w->stage);
+		data = staged;
 	}
 	if (!w->complete) {
 		rc = vf_scanner_feed(&w->scanner, data, &taken, &call->err);
@@ -184,9 +181,9 @@ static int scan(struct vf_call *call, struct writer *w, struct vf_span data)
 	}
 	for (size_t i = taken; i < data.len; i++)
 		if (w->scanner.format != VF_JSON || !is_blank(data.data[i]))
-			return vf_fail_at(&call->err, EINVAL, VF_PLACE_BYTE, w->stage.bytes.len - data.len + i, "there are bytes behind the end of the record");
+			return vf_fail_at(&call->err, EINVAL, VF_PLACE_BYTE, staged.len - data.len + i, "there are bytes behind the end of the record");
 	struct vf_record record;
-	return decode(call, w->handle.index, w->handle.node->site, vf_stage_span(&w->stage), w->handle.node->name, &call->arena, &record);
+	return decode(call, handle->index, handle->node->site, staged, handle->node->name, &call->arena, &record);
 }
 
 static void restart_scan(struct writer *w)
@@ -195,43 +192,32 @@ static void restart_scan(struct writer *w)
 	w->guessed = w->complete = false;
 }
 
-/* What was there before, when the file was opened without truncating it. */
-static int load(struct vf_call *call, struct writer *w)
+static int load_record(struct vf_call *call, struct vf_shadow *shadow, struct vf_buf *out)
 {
-	struct vf_buf old = VF_BUF_INIT;
-	struct vf_span key = vf_writer_name(call, &w->key);
-	int rc;
+	struct vf_node *node = shadow->handle.node;
+	struct vf_span key = vf_writer_name(call, &shadow->name);
 
-	if (w->loaded)
-		return 0;
-	rc = key.len ? render_into(call, w->handle.node->site, key, format_of(w->handle.node->row), &old, NULL) : -ENOENT;
-	if (rc == 0)
-		rc = vf_stage_write(&w->stage, vf_buf_span(&old), 0, &call->err);
-	else if (rc == -ENOENT)
-		rc = 0;
-	vf_buf_free(&old);
-	w->loaded = rc == 0;
-	return rc;
+	return key.len ? render_into(call, node->site, key, format_of(node->row), out, NULL) : -ENOENT;
 }
 
 static int write_staged(struct vf_call *call, struct writer *w, struct vf_span data, uint64_t offset)
 {
-	int rc = load(call, w);
+	int rc = vf_shadow_load(call, &w->shadow);
 
 	if (rc)
 		return rc;
-	uint64_t end = w->stage.bytes.len;
-	if (w->handle.flags & O_APPEND)
+	uint64_t end = w->shadow.stage.bytes.len;
+	if (w->shadow.handle.flags & O_APPEND)
 		offset = end;
 	if (offset == 0 && data.len >= end)
 		restart_scan(w);
 	else if (offset != end)
 		w->in_order = false;
-	rc = vf_stage_write(&w->stage, data, offset, &call->err);
+	rc = vf_stage_write(&w->shadow.stage, data, offset, &call->err);
 	if (rc)
 		return rc;
-	w->dirty = true;
-	vf_node_staged(call->face, w->handle.node, w->stage.bytes.len, true);
+	w->shadow.dirty = true;
+	vf_node_staged(call->face, w->shadow.handle.node, w->shadow.stage.bytes.len, true);
 	return w->in_order ? scan(call, w, data) : 0;
 }
 
@@ -239,14 +225,11 @@ static int write_record(struct vf_call *call, struct vf_handle *handle, struct v
 {
 	struct writer *w = (struct writer *)handle;
 
-	if (w->failed.code) {
-		call->err = w->failed;
-		call->logged = true;
-		return -w->failed.code;
-	}
+	if (w->shadow.failed.code)
+		return vf_shadow_say_again(call, &w->shadow);
 	int rc = write_staged(call, w, data, offset);
 	if (rc)
-		w->failed = call->err;
+		w->shadow.failed = call->err;
 	return rc;
 }
 
@@ -292,42 +275,44 @@ int vf_record_commit(struct vf_call *call, struct vf_site *site, struct vf_span 
 /* The node goes on as the version that was committed. */
 static void become(struct vf_call *call, struct writer *w, struct vf_span key)
 {
-	struct vf_node *node = w->handle.node;
+	struct vf_node *node = w->shadow.handle.node;
 	struct vf_record_stat stat;
 	struct vf_err err = VF_ERR_INIT;
 
-	if (vf_index_stat(w->handle.index, key, &stat, &err))
+	if (vf_index_stat(w->shadow.handle.index, key, &stat, &err))
 		return;
 	uint64_t size = vf_record_msgpack_size(stat.key_bytes, stat.dim, stat.metadata_bytes);
 	/* The JSON form has no size without rendering: the next lookup finds it. */
 	if (format_of(node->row) == VF_JSON)
-		size = w->stage.bytes.len, stat.version = 0;
+		size = w->shadow.stage.bytes.len, stat.version = 0;
 	vf_node_committed(call->face, node, ino_of(node->row, node->site, &stat), stat.version, size, stat.mtime_ns);
 }
 
 static int commit(struct vf_call *call, struct writer *w)
 {
-	struct vf_span key = vf_writer_name(call, &w->key);
+	struct vf_span key = vf_writer_name(call, &w->shadow.name);
 
 	/* Without a name: nobody can see it, as with any unlinked file. */
 	if (key.len == 0) {
-		w->dirty = false;
+		w->shadow.dirty = false;
 		return 0;
 	}
-	int64_t mtime_ns = vf_node_take_wish(call->face, w->handle.node);
-	int rc = commit_bytes(call, w->handle.index, w->handle.node->site, vf_stage_span(&w->stage), key, mtime_ns, true);
+	const struct vf_handle *handle = &w->shadow.handle;
+	int64_t mtime_ns = vf_node_take_wish(call->face, handle->node);
+	int rc = commit_bytes(call, handle->index, handle->node->site, vf_stage_span(&w->shadow.stage), key, mtime_ns, true);
 	if (rc)
 		return rc;
-	w->dirty = false;
+	w->shadow.dirty = false;
 	become(call, w, key);
 	return 0;
 }
 
 static int incomplete(struct vf_call *call, struct writer *w)
 {
-	if (!vf_handle_flush_is_final(call, &w->handle))
+	if (!vf_handle_flush_is_final(call, &w->shadow.handle))
 		return 0;
-	return vf_fail_at(&call->err, EINVAL, VF_PLACE_BYTE, w->stage.bytes.len, "the record ends after %zu bytes and is not complete", w->stage.bytes.len);
+	size_t bytes = w->shadow.stage.bytes.len;
+	return vf_fail_at(&call->err, EINVAL, VF_PLACE_BYTE, bytes, "the record ends after %zu bytes and is not complete", bytes);
 }
 
 static int flush_record(struct vf_call *call, struct vf_handle *handle)
@@ -337,12 +322,9 @@ static int flush_record(struct vf_call *call, struct vf_handle *handle)
 	vf_handle_seen(call, handle);
 	if (!call->fsync)
 		vf_node_flushed(call->face, handle->node);
-	if (w->failed.code) {
-		call->err = w->failed;
-		call->logged = true;
-		return -w->failed.code;
-	}
-	if (!w->dirty || w->stage.bytes.len == 0)
+	if (w->shadow.failed.code)
+		return vf_shadow_say_again(call, &w->shadow);
+	if (!w->shadow.dirty || w->shadow.stage.bytes.len == 0)
 		return 0;
 	if (w->in_order && !w->complete)
 		return incomplete(call, w);
@@ -361,67 +343,44 @@ static int truncate_record(struct vf_call *call, struct vf_handle *handle, uint6
 	int rc;
 
 	if (size == 0) {
-		w->loaded = true;
-		w->failed.code = 0;
-	} else if ((rc = load(call, w))) {
+		w->shadow.loaded = true;
+		w->shadow.failed.code = 0;
+	} else if ((rc = vf_shadow_load(call, &w->shadow))) {
 		return rc;
 	}
-	bool same = size == w->stage.bytes.len;
-	rc = vf_stage_cut(&w->stage, size, &call->err);
+	bool same = size == w->shadow.stage.bytes.len;
+	rc = vf_stage_cut(&w->shadow.stage, size, &call->err);
 	if (rc || same)
 		return rc;
 	restart_scan(w);
-	w->dirty = true;
+	w->shadow.dirty = true;
 	w->in_order = size == 0;
 	vf_node_staged(call->face, handle->node, size, size != 0);
 	return 0;
 }
 
-/* Reading what one is writing: the staged bytes, or the old ones before the first write. */
-static void read_staged(struct vf_call *call, struct vf_handle *handle, size_t size, uint64_t offset)
+static void release_record(struct vf_call *call, struct vf_handle *handle)
 {
-	struct writer *w = (struct writer *)handle;
-	int rc = load(call, w);
-
-	if (rc)
-		fuse_reply_err(call->req, vf_call_failed(call, handle->node, NULL, rc));
-	else
-		vf_call_part(call, vf_stage_span(&w->stage), offset, size);
-}
-
-static void release_writer(struct vf_call *call, struct vf_handle *handle)
-{
-	struct writer *w = (struct writer *)handle;
-
-	vf_writer_unlist(&w->key);
-	vf_stage_free(&w->stage);
-	vf_handle_free(call, handle);
+	vf_shadow_free(call, (struct vf_shadow *)handle);
 }
 
 static const struct vf_handle_ops writer_ops = {
-	.read = read_staged, .write = write_record, .flush = flush_record, .truncate = truncate_record, .release = release_writer,
+	.read = vf_shadow_read, .write = write_record, .flush = flush_record, .truncate = truncate_record, .release = release_record,
+};
+
+static const struct vf_shadow_kind record_kind = {
+	.ops = &writer_ops, .size = sizeof(struct writer), .bytes_max = VF_RECORD_FILE_BYTES_MAX, .dir = VF_ROW_VECTORS, .load = load_record,
 };
 
 static int open_writer(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
 {
 	struct writer *w;
-	int rc = vf_handle_new(call, node, flags, sizeof *w, &writer_ops, &w);
+	int rc = vf_shadow_open(call, node, flags, &record_kind, &w);
 
 	if (rc)
 		return rc;
-	vf_stage_init(&w->stage, call->face->budget, call->uid, VF_RECORD_FILE_BYTES_MAX);
-	w->handle.direct = true;
-	w->loaded = (flags & O_TRUNC) || vf_node_state(call->face, node).pending;
 	restart_scan(w);
-	struct vf_span key = vf_node_state(call->face, node).unlinked ? vf_span(NULL, 0) : node->name;
-	(void)((rc = vf_handle_join(call, &w->handle)) || (rc = vf_writer_list(call->face, &w->key, node->site, VF_ROW_VECTORS, key, &call->err)));
-	if (rc) {
-		release_writer(call, &w->handle);
-		return rc;
-	}
-	if (flags & O_TRUNC)
-		vf_node_staged(call->face, node, 0, false);
-	*out = &w->handle;
+	*out = &w->shadow.handle;
 	return 0;
 }
 
