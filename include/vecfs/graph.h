@@ -141,7 +141,8 @@ int vf_graph_scan_many(struct vf_graph *graph, struct vf_graph_scan *scans, size
 
 struct vf_graph_counts {
 	uint64_t pending, linked, dead, free;
-	uint32_t outliers, outliers_max;   /* of the linked, those beyond the range of codes; when they are as many as may be, fit anew */
+	uint32_t outliers, outliers_max;   /* of the linked, those beyond the range of codes; when they are more than is good, fit anew */
+	bool clamped_far;                  /* some of the codes are of vectors beyond their range: of a version before they were all outliers */
 	uint32_t slots;            /* used so far: every slot in use is below it */
 	uint32_t top_level;
 	uint32_t sketch_dims;      /* bytes a vector of the sketches that walks go over; 0: they go over the codes */
@@ -155,7 +156,9 @@ enum vf_clamped { VF_CLAMPED_NOT, VF_CLAMPED_LITTLE, VF_CLAMPED_FAR };
 enum vf_clamped vf_graph_clamped(const struct vf_graph *graph);
 /* At least so; for codes that are loaded. */
 void vf_graph_clamp(struct vf_graph *graph, enum vf_clamped clamped);
-/* Whether the codes prove anything of distances: bytes, and no vector clamped without bound. */
+/* Whether codes are off by rounding only, or by as much. */
+bool vf_graph_is_honest(const struct vf_graph *graph);
+/* Whether the codes prove anything of distances: bytes that are honest. */
 bool vf_graph_is_bounded(const struct vf_graph *graph);
 /* In steps of the quantizer, how far the root of a hit's distance can be from the true (under cosine: of the normalised vectors) one, but for the
  * rounding of its sum; under dot how far its distance itself, in steps of both. Infinite when it is not bounded. Asked after the scan it holds for all slots that were scanned; `beyond_codes`

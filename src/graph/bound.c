@@ -27,9 +27,14 @@ void vf_graph_clamp(struct vf_graph *g, enum vf_clamped clamped)
 		;
 }
 
+bool vf_graph_is_honest(const struct vf_graph *g)
+{
+	return g->quant.code == VF_CODE_F32 || vf_graph_clamped(g) != VF_CLAMPED_FAR;
+}
+
 bool vf_graph_is_bounded(const struct vf_graph *g)
 {
-	return g->quant.code == VF_CODE_U8 && vf_graph_clamped(g) != VF_CLAMPED_FAR;
+	return g->quant.code == VF_CODE_U8 && vf_graph_is_honest(g);
 }
 
 static double norm(const float *numbers, uint32_t n)

@@ -272,7 +272,7 @@ void vf_graph_counts(const struct vf_graph *graph, struct vf_graph_counts *out)
 
 	*out = (struct vf_graph_counts){
 		.pending = atomic_load(&g->npending), .linked = atomic_load(&g->nlinked), .dead = atomic_load(&g->ndead),
-		.free = atomic_load(&g->nfree), .outliers = atomic_load(&g->outliers.count), .outliers_max = vf_outliers_max(g), .slots = atomic_load(&g->slots),
+		.free = atomic_load(&g->nfree), .outliers = atomic_load(&g->outliers.count), .outliers_max = vf_outliers_max(g), .clamped_far = !vf_graph_is_honest(g), .slots = atomic_load(&g->slots),
 		.top_level = entry == VF_ENTRY_NONE ? 0 : (uint32_t)(entry >> 32), .sketch_dims = atomic_load(&g->sketching.dims),
 		.changes = atomic_load(&g->nchanges), .sketchings = atomic_load(&g->sketching.replaced),
 	};

@@ -226,10 +226,12 @@ int vf_graph_reserve(struct vf_graph *g, struct vf_err *err);
 /* What rounding moves a number by, in steps, squared, on average. */
 #define VF_ROUNDING (1.0 / 12)
 /* What a vector is multiplied by before it is coded. */
-float vf_quant_scale(enum vf_metric metric, const float *vector, uint32_t dim);
+double vf_quant_scale(enum vf_metric metric, const float *vector, uint32_t dim);
 /* `code` has code_stride bytes, 64-byte aligned. FAR when the vector reaches so far beyond the range of codes that clamping moves it further than
  * rounding does: by more than VF_ROUNDING a dimension. */
 enum vf_clamped vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code);
+/* The same without a graph, for bytes; without what pads a row. */
+enum vf_clamped vf_quant_bytes(const struct vf_quant *quant, enum vf_metric metric, const float *vector, uint8_t *code);
 /* Aims the walker at a question. Under dot it has a scale of its own, since only the order matters. */
 void vf_quant_aim(const struct vf_graph *g, const float *vector, struct vf_walker *w);
 /* A vector, or a question, as the numbers that its code would be without rounding and clamping: `numbers` of them. Under dot they
@@ -290,10 +292,9 @@ uint32_t vf_order_claim(struct vf_graph *g, uint32_t *slots, uint32_t most);
 /* ---- outliers.c ---- */
 void vf_outliers_init(struct vf_outliers *outliers);
 void vf_outliers_free(struct vf_outliers *outliers);
-/* So many are worth comparing with in every search. */
+/* So many are worth comparing with in every search. With more all is right, but slow: then it is time for other codes. */
 uint32_t vf_outliers_max(const struct vf_graph *g);
-/* False when the table is full, or there is no memory: the vector is then linked by its clamped code. */
-bool vf_outliers_add(struct vf_graph *g, uint32_t slot, const float *vector);
+int vf_outliers_add(struct vf_graph *g, uint32_t slot, const float *vector, struct vf_err *err);
 void vf_outliers_remove(struct vf_graph *g, uint32_t slot);
 uint64_t vf_outliers_bytes(const struct vf_graph *g);
 /* The length of the longest, in units of codes. */

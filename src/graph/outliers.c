@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Outliers: vectors so far beyond the range of the codes that they would be clamped to another place. Each search compares with all of
- * them by their floats, so that none is missed and none is measured wrongly; they are kept few. */
+ * them by their floats, so that none is missed and none is measured wrongly. When they become many the graph is built anew with other codes. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -32,38 +32,38 @@ uint64_t vf_outliers_bytes(const struct vf_graph *g)
 	return atomic_load(&g->outliers.count) * (sizeof(float) * (uint64_t)g->numbers + sizeof(uint32_t));
 }
 
-static bool make_room(struct vf_graph *g)
+static int make_room(struct vf_graph *g, struct vf_err *err)
 {
 	struct vf_outliers *o = &g->outliers;
 
 	if (atomic_load(&o->count) < o->room)
-		return true;
+		return 0;
 	uint32_t room = o->room ? 2 * o->room : 16;
 	uint32_t *slots = realloc(o->slots, room * sizeof *slots);
 	if (slots)
 		o->slots = slots;
 	float *rows = slots ? realloc(o->rows, room * g->numbers * sizeof *rows) : NULL;
 	if (!rows)
-		return false;
+		return vf_oom(err);
 	o->rows = rows;
 	o->room = room;
-	return true;
+	return 0;
 }
 
-bool vf_outliers_add(struct vf_graph *g, uint32_t slot, const float *vector)
+int vf_outliers_add(struct vf_graph *g, uint32_t slot, const float *vector, struct vf_err *err)
 {
 	struct vf_outliers *o = &g->outliers;
 
 	pthread_rwlock_wrlock(&o->lock);
 	uint32_t count = atomic_load(&o->count);
-	bool room = count < vf_outliers_max(g) && make_room(g);
-	if (room) {
+	int rc = make_room(g, err);
+	if (rc == 0) {
 		o->slots[count] = slot;
 		vf_quant_units(g, vector, o->rows + count * g->numbers);
 		atomic_store(&o->count, count + 1);
 	}
 	pthread_rwlock_unlock(&o->lock);
-	return room;
+	return rc;
 }
 
 /* The last takes its place. */

@@ -3,6 +3,7 @@
  * true distance does. Under cosine vectors are normalised first. */
 #include <endian.h>
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -20,12 +21,12 @@
 /* Vectors to come may lie a little outside the sample. */
 #define CLIP_MARGIN 1.1
 
-float vf_quant_scale(enum vf_metric metric, const float *vector, uint32_t dim)
+double vf_quant_scale(enum vf_metric metric, const float *vector, uint32_t dim)
 {
 	if (metric != VF_COSINE)
 		return 1;
 	double square = vf_square(vector, dim);
-	return square > 0 ? (float)(1 / sqrt(square)) : 1;
+	return square > 0 ? 1 / sqrt(square) : 1;
 }
 
 struct spread { double *mean; double max, energy; uint64_t count[BINS]; double sum[BINS]; };
@@ -41,7 +42,7 @@ static void fit_mean(struct spread *s, const struct rows *rows)
 {
 	memset(s->mean, 0, rows->dim * sizeof *s->mean);
 	for (size_t r = 0; r < rows->n && rows->metric != VF_DOT; r++) {
-		double scale = (double)vf_quant_scale(rows->metric, rows->row[r], rows->dim);
+		double scale = vf_quant_scale(rows->metric, rows->row[r], rows->dim);
 		for (uint32_t i = 0; i < rows->dim; i++)
 			s->mean[i] += rows->row[r][i] * scale;
 	}
@@ -66,7 +67,7 @@ static void fit_spread(struct spread *s, const struct rows *rows)
 
 	for (size_t r = 0; r < rows->n; r++) {
 		const float *row = rows->row[r];
-		double scale = (double)vf_quant_scale(rows->metric, row, rows->dim);
+		double scale = vf_quant_scale(rows->metric, row, rows->dim);
 		uint32_t i = 0;
 		for (; i + LANES <= rows->dim; i += LANES)
 			for (uint32_t lane = 0; lane < LANES; lane++)
@@ -83,7 +84,7 @@ static void fit_spread(struct spread *s, const struct rows *rows)
 static void fit_bins(struct spread *s, const struct rows *rows)
 {
 	for (size_t r = 0; r < rows->n; r++) {
-		double scale = (double)vf_quant_scale(rows->metric, rows->row[r], rows->dim);
+		double scale = vf_quant_scale(rows->metric, rows->row[r], rows->dim);
 		for (uint32_t i = 0; i < rows->dim; i++) {
 			double d = off_mean(s, rows->row[r], scale, i);
 			uint32_t bin = (uint32_t)(d / s->max * (BINS - 1));
@@ -131,7 +132,7 @@ static float fit_step(struct spread *s, const struct rows *rows)
 
 static float reach_of(const struct spread *s, const struct rows *rows, size_t r)
 {
-	double scale = (double)vf_quant_scale(rows->metric, rows->row[r], rows->dim), most = 0;
+	double scale = vf_quant_scale(rows->metric, rows->row[r], rows->dim), most = 0;
 
 	for (uint32_t i = 0; i < rows->dim; i++)
 		most = fmax(most, off_mean(s, rows->row[r], scale, i));
@@ -278,23 +279,32 @@ void vf_quant_free(struct vf_quant *quant)
 	*quant = (struct vf_quant){ 0 };
 }
 
+/* How vectors of one kind lie on the codes. */
+struct scale {
+	float lift, scale;         /* factors, one after the other */
+	float step;
+};
+
+/* A length that no float has the inverse of. The power of two loses nothing of numbers that small. */
+#define LIFT 0x1p100f
+
+static struct scale scale_of_vector(const struct vf_quant *quant, enum vf_metric metric, const float *vector)
+{
+	double scale = vf_quant_scale(metric, vector, quant->dim);
+	float lift = scale > (double)FLT_MAX ? LIFT : 1;
+
+	return (struct scale){ lift, (float)(scale / (double)lift), quant->step };
+}
+
 static void apply_f32(const struct vf_graph *g, const float *vector, uint8_t *code)
 {
-	float scale = vf_quant_scale(g->params.metric, vector, g->quant.dim);
+	struct scale s = scale_of_vector(&g->quant, g->params.metric, vector);
 
 	memset(code, 0, g->code_stride);
 	for (uint32_t i = 0; i < g->quant.dim; i++) {
-		float x = vector[i] * scale + 0.0f;   /* no -0: equal vectors have equal bytes */
+		float x = vector[i] * s.lift * s.scale + 0.0f;   /* no -0: equal vectors have equal bytes */
 		memcpy(code + 4 * (size_t)i, &x, 4);
 	}
-}
-
-/* How vectors of one kind lie on the codes. */
-struct scale { float scale, step; };
-
-static struct scale scale_of_vector(const struct vf_graph *g, const float *vector)
-{
-	return (struct scale){ vf_quant_scale(g->params.metric, vector, g->quant.dim), g->quant.step };
 }
 
 static struct scale scale_of_query(const struct vf_graph *g, const float *vector)
@@ -302,47 +312,71 @@ static struct scale scale_of_query(const struct vf_graph *g, const float *vector
 	float most = 0;
 
 	if (g->params.metric != VF_DOT)
-		return scale_of_vector(g, vector);
+		return scale_of_vector(&g->quant, g->params.metric, vector);
 	for (uint32_t i = 0; i < g->quant.dim; i++)
 		most = fabsf(vector[i]) > most ? fabsf(vector[i]) : most;
 	float step = most / CODE_HALF;
 	if (!(step > 0 && isfinite(1 / step)))
 		step = 1;
-	return (struct scale){ 1, step };
+	return (struct scale){ 1, 1, step };
 }
 
-static float unit_of(const struct vf_graph *g, const float *vector, const struct scale *s, uint32_t i)
+static float unit_of(const struct vf_quant *quant, const float *vector, const struct scale *s, uint32_t i)
 {
-	return (vector[i] * s->scale - g->quant.mean[i]) / s->step;
+	return (vector[i] * s->lift * s->scale - quant->mean[i]) / s->step;
 }
 
 /* The squared way that clamping moves it. */
-static double clamped_by(const struct vf_graph *g, const float *vector, const struct scale *s)
+static double clamped_by(const struct vf_quant *quant, const float *vector, const struct scale *s)
 {
 	double square = 0;
 
-	for (uint32_t i = 0; i < g->quant.dim; i++) {
-		double unit = unit_of(g, vector, s, i), beyond = fmax(unit - (CODE_HALF + 0.5), -VF_CODE_ZERO - 0.5 - unit);
+	for (uint32_t i = 0; i < quant->dim; i++) {
+		double unit = unit_of(quant, vector, s, i), beyond = fmax(unit - (CODE_HALF + 0.5), -VF_CODE_ZERO - 0.5 - unit);
 		square += beyond > 0 ? beyond * beyond : 0;
 	}
 	return square;
 }
 
-static enum vf_clamped apply_u8(const struct vf_graph *g, const float *vector, const struct scale *s, uint8_t *code)
+/* What the kernels do, of a vector that has to be lifted. */
+static bool bytes_of_lifted(const struct vf_quant *quant, const float *vector, const struct scale *s, uint8_t *code)
+{
+	bool clamped = false;
+
+	for (uint32_t i = 0; i < quant->dim; i++) {
+		float number = rintf(unit_of(quant, vector, s, i)) + VF_CODE_ZERO, byte = fminf(fmaxf(number, 0), UINT8_MAX);
+		clamped |= byte != number;
+		code[i] = (uint8_t)byte;
+	}
+	return clamped;
+}
+
+static enum vf_clamped bytes_of(const struct vf_quant *quant, const float *vector, const struct scale *s, uint8_t *code)
 {
 	const struct vf_code_scale on_codes = { s->scale, 1 / s->step };
-	uint32_t dim = g->quant.dim;
-	bool clamped = vf_kernels()->codes_u8(vector, g->quant.mean, &on_codes, dim, code);
+	bool clamped = s->lift > 1 ? bytes_of_lifted(quant, vector, s, code) : vf_kernels()->codes_u8(vector, quant->mean, &on_codes, quant->dim, code);
 
-	memset(code + dim, VF_CODE_ZERO, g->code_stride - dim);
 	if (!clamped)
 		return VF_CLAMPED_NOT;
-	return clamped_by(g, vector, s) > VF_ROUNDING * dim ? VF_CLAMPED_FAR : VF_CLAMPED_LITTLE;
+	return clamped_by(quant, vector, s) > VF_ROUNDING * quant->dim ? VF_CLAMPED_FAR : VF_CLAMPED_LITTLE;
+}
+
+enum vf_clamped vf_quant_bytes(const struct vf_quant *quant, enum vf_metric metric, const float *vector, uint8_t *code)
+{
+	struct scale s = scale_of_vector(quant, metric, vector);
+
+	return bytes_of(quant, vector, &s, code);
+}
+
+static enum vf_clamped apply_u8(const struct vf_graph *g, const float *vector, const struct scale *s, uint8_t *code)
+{
+	memset(code + g->quant.dim, VF_CODE_ZERO, g->code_stride - g->quant.dim);
+	return bytes_of(&g->quant, vector, s, code);
 }
 
 enum vf_clamped vf_quant_apply(const struct vf_graph *g, const float *vector, uint8_t *code)
 {
-	struct scale s = scale_of_vector(g, vector);
+	struct scale s = scale_of_vector(&g->quant, g->params.metric, vector);
 
 	if (g->quant.code == VF_CODE_U8)
 		return apply_u8(g, vector, &s, code);
@@ -355,14 +389,14 @@ static void put_units(const struct vf_graph *g, const float *vector, const struc
 	float zero = g->params.metric == VF_DOT ? 0 : VF_CODE_ZERO;
 
 	for (uint32_t i = 0; i < g->quant.dim; i++)
-		units[i] = unit_of(g, vector, s, i) + zero;
+		units[i] = unit_of(&g->quant, vector, s, i) + zero;
 	for (size_t i = g->quant.dim; i < g->numbers; i++)
 		units[i] = zero;
 }
 
 void vf_quant_units(const struct vf_graph *g, const float *vector, float *units)
 {
-	struct scale s = scale_of_vector(g, vector);
+	struct scale s = scale_of_vector(&g->quant, g->params.metric, vector);
 
 	put_units(g, vector, &s, units);
 }

@@ -53,7 +53,7 @@ void vf_slot_touch(struct vf_graph *g, uint32_t slot, uint8_t what)
 		atomic_fetch_or(dirty, what);
 }
 
-static void add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float *vector)
+static int add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float *vector, struct vf_err *err)
 {
 	enum vf_clamped clamped = vf_quant_apply(g, vector, g->codes + slot * g->code_stride);
 
@@ -62,11 +62,14 @@ static void add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float 
 	atomic_store_explicit(&g->twin[slot], VF_SLOT_NONE, memory_order_relaxed);
 	g->level[slot] = 0;
 	vf_list_write(g, slot, 0, NULL, 0);
-	if (clamped == VF_CLAMPED_FAR && vf_outliers_add(g, slot, vector)) {
+	if (clamped == VF_CLAMPED_FAR) {
+		int rc = vf_outliers_add(g, slot, vector, err);
+		if (rc)
+			return rc;
 		/* Not on disk either: loading finds its code missing, and adds it again. */
 		atomic_store_explicit(&g->state[slot], VF_SLOT_LINKED, memory_order_release);
 		atomic_fetch_add(&g->nlinked, 1);
-		return;
+		return 0;
 	}
 	/* Before anybody sees the slot. */
 	vf_graph_clamp(g, clamped);
@@ -77,6 +80,7 @@ static void add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float 
 	atomic_fetch_or(&g->pending[slot / 64], 1ull << (slot % 64));
 	vf_slot_touch(g, slot, VF_DIRTY_CODES | VF_DIRTY_LINKS);
 	vf_slot_unclaim(g, slot);
+	return 0;
 }
 
 int vf_graph_add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float *vector, struct vf_err *err)
@@ -86,9 +90,9 @@ int vf_graph_add(struct vf_graph *g, uint32_t slot, uint64_t serial, const float
 	if (rc)
 		return rc;
 	pthread_rwlock_rdlock(&g->sketching.lock);
-	add(g, slot, serial, vector);
+	rc = add(g, slot, serial, vector, err);
 	pthread_rwlock_unlock(&g->sketching.lock);
-	return 0;
+	return rc;
 }
 
 void vf_slot_settle(struct vf_graph *g, uint32_t slot)

@@ -256,7 +256,8 @@ static void plan(struct vf_ask *ask, struct vf_graph *graph)
 		.certain = !q->ef && (q->recall > 0 ? q->recall : ask->config->recall) >= 1, .dim = ask->config->dim,
 		.ef = vf_effort_for(ask->index, ask->config, q, ask->top_k), .row_ps = atomic_load(&ask->index->row_ps),
 		.place_ps = atomic_load(&ask->index->place_ps),
-		.flat = graph && vf_graph_is_flat(graph), .bounded = graph && vf_graph_is_bounded(graph), .code = graph ? vf_graph_quant(graph)->code : VF_CODE_F32,
+		.flat = graph && vf_graph_is_flat(graph), .honest = !graph || vf_graph_is_honest(graph),
+		.bounded = graph && vf_graph_is_bounded(graph), .code = graph ? vf_graph_quant(graph)->code : VF_CODE_F32,
 	};
 	facts->unknown = is_unknown(ask);
 	facts->top_k = ask->top_k < facts->matched ? ask->top_k : facts->matched;
@@ -664,6 +665,8 @@ int vf_index_ask(struct vf_index *index, const struct vf_question *question, str
 {
 	int rc;
 
+	if (index->linkers)
+		vf_linkers_asked(index->linkers);
 	while ((rc = ask_once(index, question, answer, err)) == VF_OTHER_CONFIG) {
 		*err = (struct vf_err)VF_ERR_INIT;
 		vf_spool_clear(answer);

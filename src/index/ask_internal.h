@@ -146,7 +146,8 @@ struct vf_plan {
 };
 struct vf_plan_facts {
 	uint64_t records, matched, top_k;   /* top_k clipped to matched */
-	bool filtered, flat, bounded;       /* bounded: codes prove something */
+	bool filtered, flat;
+	bool honest, bounded;               /* codes are off by little; they prove something */
 	bool exact, certain;                /* asked for: the true answer; a recall of 1 */
 	bool unknown;                       /* what the graph would miss was not measured, and cannot be told from what was */
 	uint32_t dim, ef;

@@ -450,7 +450,7 @@ static int reindex_stride(struct vf_change *change, uint64_t *serial, const stru
 	struct vf_span key, bytes;
 	int rc = vf_scan_open_u64(change->txn, VF_T_RECORDS, *serial, &scan, err);
 
-	for (unsigned i = 0; i < REINDEX_STRIDE && rc == 0; i++) {
+	for (unsigned i = 0; i < REINDEX_STRIDE && rc == 0 && vf_postings_change_bytes(change->postings) < TERMS_BYTES_MAX; i++) {
 		if ((rc = vf_scan_step(scan, &key, &bytes, err)))
 			break;
 		*serial = vf_load_u64(key.data) + 1;

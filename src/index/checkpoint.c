@@ -318,7 +318,7 @@ int vf_link_slice(struct vf_index *index, struct vf_err *err)
 	if (index->graph && !vf_graph_is_flat(index->graph))
 		do
 			rc = vf_graph_sketch(index->graph) ? 1 : link_some(index, err);
-		while (rc > 0 && vf_clock_mono_ns() < end);
+		while (rc > 0 && vf_clock_mono_ns() < end && !(index->linkers && vf_linkers_give_way(index->linkers)));
 	pthread_rwlock_unlock(&index->graph_lock);
 	return rc > 0 ? 1 : rc;
 }
@@ -376,12 +376,15 @@ static void measure(struct vf_index *index)
 	struct state state;
 
 	look(index, &state);
-	if (!state.loaded || !wants_measuring(index, &state) || pthread_mutex_trylock(&index->keeper->measuring))
+	bool wanted = state.loaded && wants_measuring(index, &state), outgrown = state.loaded && state.counts.pending == 0 && vf_codes_outgrown(index, &state.counts);
+	if (!(wanted || outgrown) || pthread_mutex_trylock(&index->keeper->measuring))
 		return;
-	atomic_store(&index->keeper->measured_at, state.counts.changes + 1);
-	atomic_store(&index->keeper->measured_over, state.counts.sketchings);
-	if (vf_effort_measure(index, &err) < 0)
-		vf_index_warn(index, "the effort of a search is not measured: %s", err.text);
+	if (wanted) {
+		atomic_store(&index->keeper->measured_at, state.counts.changes + 1);
+		atomic_store(&index->keeper->measured_over, state.counts.sketchings);
+		if (vf_effort_measure(index, &err) < 0)
+			vf_index_warn(index, "the effort of a search is not measured: %s", err.text);
+	}
 	vf_rebuild_when_due(index, &state.counts);
 	pthread_mutex_unlock(&index->keeper->measuring);
 }

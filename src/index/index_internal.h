@@ -230,6 +230,10 @@ int64_t vf_memory_work(struct vf_index *index);
 /* ---- linkers.c ---- */
 /* Tells the threads that this index has work (pending slots, a sweep, a checkpoint). */
 void vf_linkers_wake(struct vf_linkers *linkers, struct vf_index *index);
+/* Somebody asks a question. */
+void vf_linkers_asked(struct vf_linkers *linkers);
+/* For who is linking: others suffice while somebody asks. */
+bool vf_linkers_give_way(const struct vf_linkers *linkers);
 /* Waits until no thread works on the index, and forgets it. */
 void vf_linkers_forget(struct vf_linkers *linkers, struct vf_index *index);
 

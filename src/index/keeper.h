@@ -20,6 +20,7 @@ struct vf_graph_keeper {
 	_Atomic uint64_t measured_at;      /* changes of the graph when the effort was measured, and 1; 0 never */
 	_Atomic uint32_t measured_over;    /* sketchings of the graph then */
 	_Atomic uint64_t fitted_at;        /* linked slots when the quantizer was last held against the vectors; 0 never */
+	_Atomic uint32_t fitted_outliers;  /* of the graph then */
 	_Atomic uint64_t deaths_at;        /* of the index, when the graph was made */
 	/* first.c */
 	atomic_bool first_taken;           /* there was a question that did without the graph */
@@ -42,6 +43,10 @@ int vf_index_fit(struct vf_quant *quant, enum vf_code code, const struct vf_conf
 /* A graph of what `txn` sees, made for `coming` more. *chunks says in and out whether those on disk belong to it. */
 int vf_graph_make(struct vf_index *index, struct vf_txn *txn, const struct vf_config *config, const struct vf_coming *coming,
                   struct vf_graph **out, bool *chunks, struct vf_err *err);
+
+/* ---- rebuild.c ---- */
+/* More vectors lie beyond the codes than is good, or than are told apart: it is time for vf_rebuild_when_due. */
+bool vf_codes_outgrown(const struct vf_index *index, const struct vf_graph_counts *counts);
 
 /* ---- checkpoint.c ---- */
 /* Links pending slots for some milliseconds: 1 when more wait, 0 when none, or negative. */

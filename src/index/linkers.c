@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* linkers.c - the threads that link, shared by all indexes of a process: they go round the indexes that have work, a slice at a
- * time, several at one index when the others rest. They run at a lower priority than who asks and writes. They begin with the first
- * work: what the process gives up before then holds for them too. */
+ * time, several at one index when the others rest. They run at a lower priority than who asks and writes, and while somebody asks only half of them
+ * run at all: a thread that is woken waits for the processor of a linker longer than a question takes. They begin with the first work: what the
+ * process gives up before then holds for them too. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -17,6 +18,7 @@
 
 #define LINKER_NICE    10
 #define THREADS_MAX    256u
+#define ASKED_NS       20000000     /* a question tells of more for so long */
 
 struct vf_linkers {
 	pthread_mutex_t lock;
@@ -25,6 +27,7 @@ struct vf_linkers {
 	pthread_t *threads;
 	unsigned nthreads, wanted;         /* started; as many as there shall be */
 	atomic_uint working;               /* threads at an index */
+	atomic_llong asked_ns;             /* the last question, when somebody was working */
 	bool stop;
 };
 
@@ -78,24 +81,38 @@ static void wait_until(struct vf_linkers *linkers, int64_t ns)
 	pthread_cond_timedwait(&linkers->work, &linkers->lock, &until);
 }
 
+/* There is work now: for one more thread, too, which calls the next. */
+static void call(struct vf_linkers *linkers, struct vf_index *index)
+{
+	index->wakes++;
+	index->due_ns = 0;
+	pthread_cond_signal(&linkers->work);
+}
+
 static void work_on(struct vf_linkers *linkers, struct vf_index *index)
 {
 	uint64_t wakes = index->wakes;
 
 	index->workers++;
+	atomic_fetch_add(&linkers->working, 1);
 	pthread_mutex_unlock(&linkers->lock);
-	atomic_fetch_add_explicit(&linkers->working, 1, memory_order_relaxed);
 	int64_t after = vf_memory_work(index);
-	atomic_fetch_sub_explicit(&linkers->working, 1, memory_order_relaxed);
 	int64_t now = vf_clock_mono_ns();
 	pthread_mutex_lock(&linkers->lock);
+	atomic_fetch_sub(&linkers->working, 1);
 	index->workers--;
-	/* Who found more overrules those who at the same time found nothing. */
+	/* Who found more overrules those who meanwhile found nothing: what hangs on the last one (the measure of recall) is still to come. */
 	if (after == 0)
-		index->wakes++;
+		call(linkers, index);
 	else if (wakes == index->wakes)
 		index->due_ns = after == INT64_MAX ? INT64_MAX : now + after;
 	pthread_cond_broadcast(&linkers->left);
+}
+
+/* Whether with so many at work the others rest. */
+static bool are_enough(const struct vf_linkers *linkers, unsigned working)
+{
+	return working >= (linkers->wanted + 1) / 2 && vf_clock_mono_ns() - atomic_load_explicit(&linkers->asked_ns, memory_order_relaxed) < ASKED_NS;
 }
 
 static void *run(void *ctx)
@@ -106,6 +123,10 @@ static void *run(void *ctx)
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), LINKER_NICE);
 	pthread_mutex_lock(&linkers->lock);
 	while (!linkers->stop) {
+		if (are_enough(linkers, atomic_load(&linkers->working))) {
+			wait_until(linkers, vf_clock_mono_ns() + ASKED_NS);
+			continue;
+		}
 		struct vf_index *index = pick(linkers, &next_ns);
 		if (index)
 			work_on(linkers, index);
@@ -121,6 +142,17 @@ static void *run(void *ctx)
 bool vf_linkers_at_work(const struct vf_linkers *linkers)
 {
 	return atomic_load_explicit(&linkers->working, memory_order_relaxed) > 0;
+}
+
+void vf_linkers_asked(struct vf_linkers *linkers)
+{
+	if (vf_linkers_at_work(linkers))
+		atomic_store_explicit(&linkers->asked_ns, vf_clock_mono_ns(), memory_order_relaxed);
+}
+
+bool vf_linkers_give_way(const struct vf_linkers *linkers)
+{
+	return are_enough(linkers, atomic_load_explicit(&linkers->working, memory_order_relaxed) - 1);
 }
 
 /* The lock is held. Without a single one there is no linking until it is tried again, and answers all the same. */
@@ -143,10 +175,8 @@ void vf_linkers_wake(struct vf_linkers *linkers, struct vf_index *index)
 		if (!index->in_ring)
 			append(linkers, index);
 		index->in_ring = true;
-		index->wakes++;
-		index->due_ns = 0;
 		start(linkers);
-		pthread_cond_signal(&linkers->work);
+		call(linkers, index);
 	}
 	pthread_mutex_unlock(&linkers->lock);
 }
@@ -188,6 +218,7 @@ int vf_linkers_new(unsigned threads, struct vf_linkers **out, struct vf_err *err
 		threads = THREADS_MAX;
 	init_conditions(linkers);
 	linkers->wanted = threads;
+	atomic_store(&linkers->asked_ns, -ASKED_NS);
 	linkers->threads = calloc(threads, sizeof *linkers->threads);
 	if (!linkers->threads) {
 		vf_linkers_free(&linkers);

@@ -311,6 +311,7 @@ static void swap_graph(struct vf_index *index, struct vf_graph *graph, bool quan
 	atomic_store(&keeper->measured_at, 0);
 	atomic_store(&keeper->deaths_at, atomic_load(&index->deaths));
 	atomic_store(&keeper->fitted_at, 0);
+	atomic_store(&keeper->fitted_outliers, 0);
 	atomic_store(&keeper->checkpoint_ns, vf_clock_mono_ns());
 	pthread_rwlock_unlock(&index->graph_lock);
 	vf_graph_free(&old);

@@ -89,6 +89,9 @@ static uint32_t graph_ef(const struct vf_plan_facts *facts)
 
 static void scan(const struct vf_plan_facts *facts, struct vf_plan *plan, enum vf_way way)
 {
+	/* Such codes tell nothing for certain. */
+	if (!facts->honest)
+		way = VF_WAY_FLOATS;
 	plan->way = way;
 	plan->exact = true;
 	plan->sigmas = SIGMAS_SCAN;

@@ -56,22 +56,32 @@ static int fit_fresh(struct vf_index *index, const struct vf_config *config, str
 	return rc;
 }
 
-/* Looked at whenever the graph has doubled since the last look, and at every look when outliers are as many as may be. */
+/* Every search compares with all outliers. Once more when they have grown by a quarter since the last look, which has found nothing better. */
+bool vf_codes_outgrown(const struct vf_index *index, const struct vf_graph_counts *counts)
+{
+	return counts->clamped_far ||
+	       (counts->outliers >= counts->outliers_max && counts->outliers / 5 > atomic_load(&index->keeper->fitted_outliers) / 4);
+}
+
+/* Looked at whenever the graph has doubled since the last look, and when outliers are many. */
 static bool quantizer_is_poor(struct vf_index *index, const struct vf_config *config, const struct vf_graph_counts *counts)
 {
 	struct vf_quant fresh = { .mean = NULL };
 	struct vf_err err = VF_ERR_INIT;
 	uint64_t at = atomic_load(&index->keeper->fitted_at);
-	bool poor = false, full = counts->outliers >= counts->outliers_max;
+	bool poor = false, outgrown = vf_codes_outgrown(index, counts);
 
-	if (!is_fitted(index) || (at && counts->linked < 2 * at && !full))
+	if (counts->clamped_far)
+		return true;
+	if (!is_fitted(index) || (at && counts->linked < 2 * at && !outgrown))
 		return false;
 	atomic_store(&index->keeper->fitted_at, counts->linked);
+	atomic_store(&index->keeper->fitted_outliers, counts->outliers);
 	if (fit_fresh(index, config, &fresh, &err))
 		return false;
 	pthread_rwlock_rdlock(&index->graph_lock);
 	if (index->graph && vf_graph_quant(index->graph)->dim == fresh.dim)
-		poor = has_drifted(vf_graph_quant(index->graph), &fresh, full ? STEP_WIDER_OUTLIERS : STEP_WIDER);
+		poor = has_drifted(vf_graph_quant(index->graph), &fresh, outgrown ? STEP_WIDER_OUTLIERS : STEP_WIDER);
 	pthread_rwlock_unlock(&index->graph_lock);
 	vf_quant_free(&fresh);
 	return poor;

@@ -15,6 +15,11 @@ def anonymous_bytes():
         return 1024 * next(int(line.split()[1]) for line in f if line.startswith("RssAnon:"))
 
 
+def most_bytes():
+    with open("/proc/%d/status" % m.process.pid) as f:
+        return 1024 * next(int(line.split()[1]) for line in f if line.startswith("VmHWM:"))
+
+
 def at_rest():
     """Linking, measuring and writing checkpoints take memory of their own, for a while."""
     deadline = time.monotonic() + 120
@@ -43,5 +48,19 @@ while time.monotonic() < deadline and anonymous_bytes() > before + 2 * SLACK and
     time.sleep(0.2)
 if not sanitized:
     check("and give it back when they go", anonymous_bytes() <= before + 2 * SLACK, "had %d, has %d" % (before, anonymous_bytes()))
+m.stop()
+
+# a change of the config that has to look at every term there is
+m = Mount(dimension=1)
+m.write("config", "metric = euclidean\n")
+many = {"f%d" % i: list(range(1024)) for i in range(14)}
+fd = os.open(m.at("insert"), os.O_WRONLY)
+for i in range(1000):
+    os.write(fd, msgpack.packb({"key": "k%d" % i, "data": [float(i)], "metadata": many}))
+os.close(fd)
+before = most_bytes()
+m.write("config", "non_filterable = none\n")
+if not sanitized:
+    check("14 million terms are looked at in bounded memory", most_bytes() <= before + 4 * SLACK, "had %d, had then %d" % (before, most_bytes()))
 m.stop()
 finish()
