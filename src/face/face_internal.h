@@ -4,7 +4,7 @@
  * A node is one version of a file. The kernel looks a name up anew for every path (names of files are never cached); the name joins the node
  * that it had while that node's version is current, and gets a new node with the same st_ino after that. So an open descriptor, its cached pages and
  * its size go on with the bytes that it opened, whatever is written meanwhile. A writer gets a node that no name leads to: its open is refused once
- * with ESTALE, on which the kernel looks the name up again.
+ * with ESTALE, on which the kernel looks the name up again; so is a reader whose version has gone since, and gets the next one with its bytes.
  *
  * Files: tree.c (the table of nodes), ops.c (FUSE's calls), call.c (one request), node.c (nodes), site.c (buckets and indexes), attr.c (stat),
  * list.c (readdir), fixed.c (directories with fixed entries), vectors.c, queries.c, answers.c, near.c, computed.c (stats, errors, exports, ...),
@@ -178,7 +178,7 @@ struct vf_node {
 	uint64_t ino, version, size, staged_size;
 	int64_t mtime_ns, ctime_ns;
 	int64_t mtime_wish_ns;       /* utimens while being written; 0: none */
-	struct vf_rendering *rendering;   /* while it has readers */
+	struct vf_rendering *rendering;   /* while it has readers, and until the first has come if it was looked up with its bytes */
 	struct vf_scratch *scratch;
 	struct vf_span name;         /* key, file name, ...; in the same piece of memory */
 };
@@ -191,7 +191,7 @@ struct vf_found {
 	uint64_t ino, version, size;
 	int64_t mtime_ns, ctime_ns;
 	bool pending;                /* not there, but perhaps being created */
-	struct vf_rendering *rendering;   /* a use of it, until the node has settled */
+	struct vf_rendering *rendering;   /* a use of it; the node of a process that was refused another one keeps it until it is opened */
 	struct vf_scratch *scratch;       /* taken over */
 };
 #define VF_INO_HASHED (1ull << 63)
@@ -208,9 +208,14 @@ fuse_ino_t vf_node_id(const struct vf_face *face, const struct vf_node *node);
 /* The node for what was found, looked up once more; takes what `found` owns. -ENOENT: pending and nobody creates it. */
 int vf_node_settle(struct vf_call *call, struct vf_found *found, struct vf_node **out);
 void vf_node_forget(struct vf_face *face, struct vf_node *node, uint64_t nlookup);
-/* A handle more. False: a writer of a version that others can find, or the other way round; the kernel shall look the name up again. */
+/* Whether the process was just refused a node of this name: what is found now is given to it with the bytes (found->rendering), since it may be
+ * another version again when it is opened. */
+bool vf_node_was_refused(struct vf_call *call, const struct vf_found *found);
+/* A handle more. False: a writer of a version that others can find, or the other way round; the kernel shall look the name up again. Who comes
+ * back for the same node all the same has no name to look up, only a descriptor, and is let in. */
 bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer);
-/* The same for a reader of a rendering. Whoever has the node open already has one: then it is that. *keep: the kernel's pages are of it. */
+/* The same for a reader of a rendering. Whoever has the node open already has one: then it is that. Of another version than was looked up, whose
+ * size the kernel goes by: refused too. *keep: the kernel's pages and its size are of this rendering. */
 bool vf_node_open_rendering(struct vf_call *call, struct vf_node *node, struct vf_rendering **rendering, bool *keep);
 void vf_node_close(struct vf_face *face, struct vf_node *node, bool writer);
 void vf_node_staged(struct vf_face *face, struct vf_node *node, uint64_t size, bool dirty);
@@ -531,7 +536,7 @@ bool vf_is_hidden(struct vf_call *call, enum vf_row_id row, struct vf_site *site
 void vf_show(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
 bool vf_is_shown(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name);
 #define VF_HIDDEN_MAX 256u
-struct vf_hidden { uint64_t name; pid_t pid; bool made; int64_t ns; };
+struct vf_hidden { uint64_t name; pid_t pid, process; bool made; int64_t ns; };
 
 /* ---- removals.c: records that are deleted in a row ---- */
 struct vf_removals;
@@ -583,6 +588,8 @@ int vf_record_create(struct vf_call *call, struct vf_node *dir, enum vf_row_id r
 /* Decodes the bytes of a file and inserts them under `key`. mtime 0: now. */
 int vf_record_commit(struct vf_call *call, struct vf_site *site, struct vf_span bytes, struct vf_span key, int64_t mtime_ns, bool replace);
 
+/* The bytes as they are now, and of what version they are. */
+int vf_saved_snapshot(struct vf_call *call, struct vf_site *site, const char *name, struct vf_rendering **out);
 int vf_saved_create(struct vf_call *call, struct vf_node *dir, const char *name, int flags, struct vf_node **node, struct vf_handle **handle);
 
 /* ---- conversation.c: insert, query, update, delete ---- */
@@ -633,6 +640,8 @@ void vf_ring_add(struct vf_call *call, const struct vf_node *node, const char *p
 /* The lines of a site (NULL: of all) that `uid` may see, oldest first. */
 int vf_ring_render(struct vf_ring *ring, const struct vf_site *site, uid_t uid, struct vf_spool *out, struct vf_err *err);
 const char *vf_errno_name(int code);
+/* The process of a thread (what a request calls pid is a thread); 0: it is gone. */
+pid_t vf_process_of(pid_t thread);
 void vf_command_of(pid_t pid, char *out, size_t size);
 
 /* ---- metrics.c ---- */
@@ -674,7 +683,7 @@ bool vf_is_alone(const struct vf_face *face);
 
 /* Who was refused a node lately, and what it was called: gets one of its own when it looks the name up again. */
 #define VF_REFUSED_MAX 1024u
-struct vf_refused { pid_t pid; uint64_t name; int64_t ns; };
+struct vf_refused { pid_t pid; uint64_t name, generation; int64_t ns; };
 
 struct vf_face {
 	struct vf_catalog *catalog;

@@ -100,23 +100,6 @@ void vf_handle_seen(struct vf_call *call, struct vf_handle *handle)
 	}
 }
 
-/* The process of a thread; 0: it is gone. */
-static pid_t process_of(pid_t thread)
-{
-	char path[64], line[128];
-	int tgid = 0;
-
-	snprintf(path, sizeof path, "/proc/%d/status", (int)thread);
-	FILE *f = fopen(path, "re");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof line, f))
-		if (sscanf(line, "Tgid: %d", &tgid) == 1)
-			break;
-	fclose(f);
-	return (pid_t)tgid;
-}
-
 /* 1: the descriptor leads to that path, 0: elsewhere, negative: not ours to see. */
 static int leads_here(int dir, const char *fd, const char *path)
 {
@@ -160,11 +143,11 @@ bool vf_handle_flush_is_final(struct vf_call *call, struct vf_handle *handle)
 		return true;
 	if (!is_alive(handle->opener))
 		return true;
-	pid_t opener = process_of(handle->opener);
+	pid_t opener = vf_process_of(handle->opener);
 	/* A thread that has opened it and ended just now. */
 	if (!opener && !is_alive(handle->opener))
 		return true;
-	if (opener && opener == process_of(call->pid))
+	if (opener && opener == vf_process_of(call->pid))
 		return true;
 	vf_node_path(call->face, handle->node, NULL, path, sizeof path);
 	return !may_have_open(opener ? opener : handle->opener, path);
@@ -233,6 +216,7 @@ int vf_snapshot_open(struct vf_call *call, struct vf_node *node, int flags, stru
 		bool keep;
 		rc = joined(call, &snapshot->handle, vf_node_open_rendering(call, node, &snapshot->rendering, &keep));
 		snapshot->handle.keep = keep;
+		snapshot->handle.direct = !keep;
 	}
 	if (rc) {
 		release_snapshot(call, &snapshot->handle);

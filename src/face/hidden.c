@@ -16,11 +16,18 @@ static struct vf_hidden *slot_of(struct vf_face *face, uint64_t name)
 static void note(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name, bool made)
 {
 	uint64_t hash = vf_ino_hash(&vf_tree[row], site, name);
+	pid_t process = vf_process_of(call->pid);
 
 	pthread_mutex_lock(&call->face->lock);
 	/* Of two names that meet here the older one is forgotten. */
-	*slot_of(call->face, hash) = (struct vf_hidden){ hash, call->pid, made, vf_clock_mono_ns() };
+	*slot_of(call->face, hash) = (struct vf_hidden){ hash, call->pid, process, made, vf_clock_mono_ns() };
 	pthread_mutex_unlock(&call->face->lock);
+}
+
+/* Runtimes have threads that take turns: what one has deleted the next makes anew. */
+static bool is_by_us(const struct vf_call *call, const struct vf_hidden *hidden)
+{
+	return hidden->pid == call->pid || (hidden->process && hidden->process == vf_process_of(call->pid));
 }
 
 static bool is_noted(struct vf_call *call, enum vf_row_id row, struct vf_site *site, struct vf_span name, bool made)
@@ -28,10 +35,9 @@ static bool is_noted(struct vf_call *call, enum vf_row_id row, struct vf_site *s
 	uint64_t hash = vf_ino_hash(&vf_tree[row], site, name);
 
 	pthread_mutex_lock(&call->face->lock);
-	const struct vf_hidden *slot = slot_of(call->face, hash);
-	bool noted = slot->name == hash && slot->pid == call->pid && slot->made == made && vf_clock_mono_ns() - slot->ns < MOMENT_NS;
+	const struct vf_hidden hidden = *slot_of(call->face, hash);
 	pthread_mutex_unlock(&call->face->lock);
-	return noted;
+	return hidden.name == hash && hidden.made == made && vf_clock_mono_ns() - hidden.ns < MOMENT_NS && is_by_us(call, &hidden);
 }
 
 /* ---- cp -r into a new index: it makes every entry itself, without looking, and takes one that is there for a mistake ---- */

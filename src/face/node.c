@@ -207,6 +207,22 @@ static bool was_refused(struct vf_call *call, const struct vf_found *found)
 	return r->pid == call->pid && r->name == hash_of(found->row, found->site, found->name) && vf_clock_mono_ns() - r->ns < REFUSAL_NS;
 }
 
+bool vf_node_was_refused(struct vf_call *call, const struct vf_found *found)
+{
+	pthread_mutex_lock(&call->face->lock);
+	bool refused = was_refused(call, found);
+	pthread_mutex_unlock(&call->face->lock);
+	return refused;
+}
+
+/* It comes back for the very node: there is no name that the kernel could have looked up. */
+static bool has_come_back(struct vf_call *call, const struct vf_node *node)
+{
+	struct vf_refused *r = refusal_of(call->face, call->pid);
+
+	return r->pid == call->pid && r->generation == node->generation;
+}
+
 static struct vf_node *settle(struct vf_call *call, struct vf_found *found)
 {
 	struct vf_face *face = call->face;
@@ -228,6 +244,10 @@ static struct vf_node *settle(struct vf_call *call, struct vf_found *found)
 		fill(node, &fields);
 		attach(face, node);
 		node->attached = !apart;
+		if (apart && fields.rendering) {
+			node->rendering = fields.rendering;
+			node->rendering->users++;
+		}
 	}
 	return node;
 }
@@ -311,14 +331,14 @@ static bool in_the_way(const struct vf_node *node, bool writer)
 	return writer || node->writers > 0;
 }
 
-/* face->lock is held. */
-static bool open_locked(struct vf_call *call, struct vf_node *node, bool writer)
+/* face->lock is held. `gone`: the version that was looked up is no more. */
+static bool open_locked(struct vf_call *call, struct vf_node *node, bool writer, bool gone)
 {
 	struct vf_face *face = call->face;
 	struct vf_refused *r = refusal_of(face, call->pid);
-	bool refused = in_the_way(node, writer);
+	bool refused = (in_the_way(node, writer) || gone) && !has_come_back(call, node);
 	if (refused)
-		*r = (struct vf_refused){ call->pid, hash_of(node->row, node->site, node->name), vf_clock_mono_ns() };
+		*r = (struct vf_refused){ call->pid, hash_of(node->row, node->site, node->name), node->generation, vf_clock_mono_ns() };
 	else if (r->pid == call->pid)
 		*r = (struct vf_refused){ 0 };
 	if (!refused && writer) {
@@ -333,7 +353,7 @@ static bool open_locked(struct vf_call *call, struct vf_node *node, bool writer)
 bool vf_node_open(struct vf_call *call, struct vf_node *node, bool writer)
 {
 	pthread_mutex_lock(&call->face->lock);
-	bool opened = open_locked(call, node, writer);
+	bool opened = open_locked(call, node, writer, false);
 	pthread_mutex_unlock(&call->face->lock);
 	return opened;
 }
@@ -353,16 +373,16 @@ bool vf_node_open_rendering(struct vf_call *call, struct vf_node *node, struct v
 {
 	struct vf_face *face = call->face;
 	struct vf_rendering *unused = NULL;
-	bool moved = false;
 
 	pthread_mutex_lock(&face->lock);
-	bool opened = open_locked(call, node, false);
+	bool gone = !node->rendering && (*rendering)->of_version && (*rendering)->version != node->version;
+	bool opened = open_locked(call, node, false, gone);
 	if (opened && node->rendering) {
 		unused = *rendering;
 		*rendering = node->rendering;
 		node->rendering->users++;
 	} else if (opened) {
-		if ((moved = (*rendering)->of_version && (*rendering)->version != node->version))
+		if (gone)
 			move_on(node, *rendering);
 		node->rendering = *rendering;
 		node->rendering->users++;
@@ -371,7 +391,7 @@ bool vf_node_open_rendering(struct vf_call *call, struct vf_node *node, struct v
 	pthread_mutex_unlock(&face->lock);
 	if (unused)
 		vf_rendering_put(unused);
-	if (moved)
+	if (opened && gone)
 		fuse_lowlevel_notify_inval_inode(face->session, vf_node_id(face, node), -1, 0);
 	return opened;
 }

@@ -49,12 +49,15 @@ static int queries_lookup(struct vf_call *call, struct vf_node *dir, const char 
 		return rc;
 	*out = (struct vf_found){ .row = &vf_tree[VF_ROW_SAVED], .site = vf_site_use(call->face, dir->site), .name = vf_span_str(name) };
 	out->pending = rc == -ENOENT;
-	if (rc == 0) {
-		out->ino = vf_ino_local(dir->site, saved.ino);
-		out->version = saved.version;
-		out->size = saved.bytes;
-		out->mtime_ns = out->ctime_ns = saved.mtime_ns;
-	}
+	if (rc)
+		return 0;
+	/* What it was given before was another version when it came to open it. */
+	if (vf_node_was_refused(call, out) && vf_saved_snapshot(call, dir->site, name, &out->rendering) == 0)
+		saved = (struct vf_saved){ saved.ino, out->rendering->version, out->rendering->mtime_ns, (uint32_t)vf_spool_size(&out->rendering->spool) };
+	out->ino = vf_ino_local(dir->site, saved.ino);
+	out->version = saved.version;
+	out->size = saved.bytes;
+	out->mtime_ns = out->ctime_ns = saved.mtime_ns;
 	return 0;
 }
 

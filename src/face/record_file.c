@@ -36,6 +36,59 @@ static void fill(struct vf_found *found, const struct vf_record_stat *stat)
 	found->ctime_ns = stat->ctime_ns;
 }
 
+static int render_into(struct vf_call *call, struct vf_site *site, struct vf_span key, enum vf_format format, struct vf_buf *out,
+                       struct vf_record_stat *stat)
+{
+	struct vf_record record;
+	int rc = vf_call_hold(call, site);
+
+	if (rc == 0)
+		rc = vf_index_get(call->index, key, &call->arena, &record, stat, &call->err);
+	return rc ? rc : vf_record_render(&record, format, out, &call->err);
+}
+
+static int render_json(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out)
+{
+	return render_into(call, site, name, VF_JSON, &out->buf, NULL);
+}
+
+/* The bytes of the record as it is now, and of what version they are. */
+static int snapshot(struct vf_call *call, const struct vf_row *row, struct vf_site *site, struct vf_span key, struct vf_rendering **out)
+{
+	struct vf_record_stat stat;
+	struct vf_rendering *r = vf_rendering_new(call->face);
+
+	if (!r)
+		return vf_oom(&call->err);
+	r->finished = true;
+	int rc = render_into(call, site, key, format_of(row), &r->spool.buf, &stat);
+	if (rc) {
+		vf_rendering_put(r);
+		return rc;
+	}
+	r->of_version = true;
+	r->version = stat.version;
+	r->ino = ino_of(row, site, &stat);
+	r->mtime_ns = stat.mtime_ns;
+	*out = r;
+	return 0;
+}
+
+/* For a process that found another version when it came to open what it had looked up. */
+static int find_with_bytes(struct vf_call *call, struct vf_found *found)
+{
+	int rc = snapshot(call, found->row, found->site, found->name, &found->rendering);
+
+	if (rc) {
+		vf_found_drop(call->face, found);
+		return rc;
+	}
+	found->version = found->rendering->version;
+	found->size = vf_spool_size(&found->rendering->spool);
+	found->mtime_ns = found->ctime_ns = found->rendering->mtime_ns;
+	return 0;
+}
+
 int vf_record_find(struct vf_call *call, struct vf_found *found)
 {
 	struct vf_record_stat stat;
@@ -55,56 +108,11 @@ int vf_record_find(struct vf_call *call, struct vf_found *found)
 		return rc;
 	}
 	fill(found, &stat);
-	if (format_of(found->row) == VF_JSON) {
-		rc = vf_computed_find(call, found, stat.version);
-		return rc;
-	}
+	if (format_of(found->row) == VF_JSON)
+		return vf_computed_find(call, found, stat.version);
 	found->version = stat.version;
 	found->size = vf_record_msgpack_size(stat.key_bytes, stat.dim, stat.metadata_bytes);
-	return 0;
-}
-
-static int render_into(struct vf_call *call, struct vf_site *site, struct vf_span key, enum vf_format format, struct vf_buf *out,
-                       struct vf_record_stat *stat)
-{
-	struct vf_record record;
-	int rc = vf_call_hold(call, site);
-
-	if (rc == 0)
-		rc = vf_index_get(call->index, key, &call->arena, &record, stat, &call->err);
-	return rc ? rc : vf_record_render(&record, format, out, &call->err);
-}
-
-static int render_json(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out)
-{
-	return render_into(call, site, name, VF_JSON, &out->buf, NULL);
-}
-
-/* The bytes of the node's version; when the record has changed since the lookup, the node goes on as what it is now. */
-static int snapshot_of(struct vf_call *call, struct vf_node *node, struct vf_rendering **out)
-{
-	struct vf_record_stat stat;
-	struct vf_rendering *r = vf_node_rendering(call->face, node);
-
-	if (r) {
-		*out = r;
-		return 0;
-	}
-	r = vf_rendering_new(call->face);
-	if (!r)
-		return vf_oom(&call->err);
-	r->finished = true;
-	int rc = render_into(call, node->site, node->name, format_of(node->row), &r->spool.buf, &stat);
-	if (rc) {
-		vf_rendering_put(r);
-		return rc;
-	}
-	r->of_version = true;
-	r->version = stat.version;
-	r->ino = ino_of(node->row, node->site, &stat);
-	r->mtime_ns = stat.mtime_ns;
-	*out = r;
-	return 0;
+	return vf_node_was_refused(call, found) ? find_with_bytes(call, found) : 0;
 }
 
 static int open_reader(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
@@ -113,11 +121,11 @@ static int open_reader(struct vf_call *call, struct vf_node *node, int flags, st
 	bool pending = vf_node_state(call->face, node).pending;
 	int rc = 0;
 
-	if (!pending)
-		rc = snapshot_of(call, node, &rendering);
 	/* Being created by another: there is nothing to read yet. */
-	else if (!(rendering = vf_rendering_new(call->face)))
-		rc = vf_oom(&call->err);
+	if (pending)
+		rc = (rendering = vf_rendering_new(call->face)) ? 0 : vf_oom(&call->err);
+	else if (!(rendering = vf_node_rendering(call->face, node)))
+		rc = snapshot(call, node->row, node->site, node->name, &rendering);
 	if (rc)
 		return rc;
 	rc = vf_snapshot_open(call, node, flags, rendering, out);

@@ -66,6 +66,22 @@ const char *vf_errno_name(int code)
 	return "E?";
 }
 
+pid_t vf_process_of(pid_t thread)
+{
+	char path[64], line[128];
+	int process = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)thread);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof line, f))
+		if (sscanf(line, "Tgid: %d", &process) == 1)
+			break;
+	fclose(f);
+	return (pid_t)process;
+}
+
 void vf_command_of(pid_t pid, char *out, size_t size)
 {
 	char path[64];

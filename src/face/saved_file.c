@@ -66,43 +66,48 @@ static int open_writer(struct vf_call *call, struct vf_node *node, int flags, st
 
 /* ---- reading ---- */
 
-static int saved_snapshot(struct vf_call *call, struct vf_node *node, struct vf_rendering **out)
+int vf_saved_snapshot(struct vf_call *call, struct vf_site *site, const char *name, struct vf_rendering **out)
 {
 	struct vf_saved stat;
-	struct vf_rendering *r = vf_node_rendering(call->face, node);
-	struct vf_node_state state = vf_node_state(call->face, node);
-	int rc = r ? 0 : vf_call_hold(call, node->site);
+	int rc = vf_call_hold(call, site);
 
-	*out = r;
-	if (r || rc)
+	if (rc)
 		return rc;
-	r = vf_rendering_new(call->face);
+	struct vf_rendering *r = vf_rendering_new(call->face);
 	if (!r)
 		return vf_oom(&call->err);
 	r->finished = true;
-	rc = state.pending ? 0 : vf_index_saved_get(call->index, name_of(node), &r->spool.buf, &stat, &call->err);
+	rc = vf_index_saved_get(call->index, name, &r->spool.buf, &stat, &call->err);
 	if (rc) {
 		vf_rendering_put(r);
 		return rc;
 	}
-	if (!state.pending) {
-		r->of_version = true;
-		r->version = stat.version;
-		r->ino = vf_ino_local(node->site, stat.ino);
-		r->mtime_ns = stat.mtime_ns;
-	}
+	r->of_version = true;
+	r->version = stat.version;
+	r->ino = vf_ino_local(site, stat.ino);
+	r->mtime_ns = stat.mtime_ns;
 	*out = r;
 	return 0;
 }
 
 static int open_saved(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out)
 {
+	bool pending = vf_node_state(call->face, node).pending;
 	struct vf_rendering *rendering;
+	int rc = 0;
 
 	if (vf_flags_write(flags))
 		return open_writer(call, node, flags, out);
-	int rc = saved_snapshot(call, node, &rendering);
-	return rc ? rc : vf_snapshot_open(call, node, flags, rendering, out);
+	/* Being created by another: there is nothing to read yet. */
+	if (pending)
+		rc = (rendering = vf_rendering_new(call->face)) ? 0 : vf_oom(&call->err);
+	else if (!(rendering = vf_node_rendering(call->face, node)))
+		rc = vf_saved_snapshot(call, node->site, name_of(node), &rendering);
+	if (rc || (rc = vf_snapshot_open(call, node, flags, rendering, out)))
+		return rc;
+	if (pending)
+		(*out)->keep = false;
+	return 0;
 }
 
 int vf_saved_create(struct vf_call *call, struct vf_node *dir, const char *name, int flags, struct vf_node **node, struct vf_handle **handle)
