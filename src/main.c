@@ -14,6 +14,7 @@
  *   1  dist/            the metrics and their kernels, one file an instruction set
  *   0  base/            errors, spans, arenas, spools, names, values, clocks, the log
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -53,27 +54,31 @@ static const struct {
 
 static int print(const char *text)
 {
-	return fputs(text, stdout) < 0 || fflush(stdout) ? VF_EXIT_FAILED : VF_EXIT_OK;
+	fputs(text, stdout);
+	return VF_EXIT_OK;
 }
 
-/* Who was started with one of them closed would get a file of the store there, and lose it when the daemon goes to the background. */
+/* Who was started with one of them closed would get a file of the store there, and lose it when the daemon goes to the background. What is printed
+ * on one that was closed fails, as it would have. */
 static bool have_standard_descriptors(void)
 {
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			return false;
+	return true;
 }
 
-int main(int argc, char **argv)
+/* A script that asks whether all is well hears when the answer could not be printed. */
+static int printed(int code)
 {
-	if (!have_standard_descriptors())
-		return VF_EXIT_FAILED;
-	vf_heap_set_up();
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	fprintf(stderr, "vecfs: cannot write to standard output: %s\n", strerror(errno));
+	return code == VF_EXIT_OK ? VF_EXIT_FAILED : code;
+}
+
+static int run(int argc, char **argv)
+{
 	if (argc < 2)
 		return vf_cmd_usage("vecfs STORE MOUNTPOINT [-o OPTIONS], or vecfs --help");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
@@ -84,4 +89,12 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
 	return vf_cmd_mount(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	if (!have_standard_descriptors())
+		return VF_EXIT_FAILED;
+	vf_heap_set_up();
+	return printed(run(argc, argv));
 }

@@ -21,8 +21,8 @@ int vf_cmd_compact(int argc, char **argv);
 int vf_cmd_failed(const struct vf_err *err);
 /* How the command is called, on stderr; returns VF_EXIT_USAGE. */
 int vf_cmd_usage(const char *usage);
-/* An absolute path for one that need not exist yet; malloc'ed, NULL when out of memory. */
-char *vf_cmd_absolute(const char *path);
+/* The path from the root, to be freed; it outlives a change of the working directory. `what` is for messages. */
+int vf_cmd_absolute(const char *what, const char *path, char **out, struct vf_err *err);
 /* Splits "BUCKET/INDEX" in place. EINVAL. */
 int vf_cmd_split(char *place, const char **bucket, const char **index, struct vf_err *err);
 /* Calls `each` for every index of the catalog, or only for bucket/index when index is not NULL. Stops at a negative return. */

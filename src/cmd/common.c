@@ -18,25 +18,31 @@ int vf_cmd_usage(const char *usage)
 	return VF_EXIT_USAGE;
 }
 
-char *vf_cmd_absolute(const char *path)
+int vf_cmd_absolute(const char *what, const char *path, char **out, struct vf_err *err)
 {
-	char *whole, *cwd;
+	char *cwd;
 
+	*out = NULL;
+	/* A variable of a script that was not set. */
+	if (path[0] == '\0')
+		return vf_fail(err, EINVAL, "the path of the %s is empty", what);
 	if (path[0] == '/')
-		return strdup(path);
-	cwd = getcwd(NULL, 0);
-	if (!cwd)
-		return NULL;
-	if (asprintf(&whole, "%s/%s", cwd, path) < 0)
-		whole = NULL;
+		return (*out = strdup(path)) ? 0 : vf_oom(err);
+	if (!(cwd = getcwd(NULL, 0)))
+		return vf_fail(err, errno, "cannot tell the working directory, in which %s %s is: %s", what, path, strerror(errno));
+	if (asprintf(out, "%s/%s", cwd, path) < 0)
+		*out = NULL;
 	free(cwd);
-	return whole;
+	return *out ? 0 : vf_oom(err);
 }
 
 int vf_cmd_split(char *place, const char **bucket, const char **index, struct vf_err *err)
 {
 	char *slash = strchr(place, '/');
 
+	/* As a shell completes it. */
+	if (slash && slash[1] && place[strlen(place) - 1] == '/')
+		place[strlen(place) - 1] = '\0';
 	if (!slash || slash == place || !slash[1] || strchr(slash + 1, '/'))
 		return vf_fail(err, EINVAL, "an index is named BUCKET/INDEX, not '%s'", place);
 	*slash = '\0';

@@ -147,13 +147,12 @@ static int run(const struct vf_mount_options *o, int ready_fd)
 	struct vf_err err = VF_ERR_INIT;
 	struct vf_catalog_options options = { .read_only = o->read_only, .create = !o->read_only };
 	struct vf_catalog *catalog = NULL;
-	char *store = vf_cmd_absolute(o->store), *mountpoint = vf_cmd_absolute(o->mountpoint);
+	char *store = NULL, *mountpoint = NULL;
 	int rc;
 
 	vf_log_open(false, o->debug);
-	if (!store || !mountpoint)
-		rc = vf_oom(&err);
-	else if ((rc = vf_face_check_mountpoint(mountpoint, &err)) == 0 && (rc = vf_catalog_open(store, &options, &catalog, &err)) == 0)
+	if ((rc = vf_cmd_absolute("store", o->store, &store, &err)) == 0 && (rc = vf_cmd_absolute("mount point", o->mountpoint, &mountpoint, &err)) == 0 &&
+	    (rc = vf_face_check_mountpoint(mountpoint, &err)) == 0 && (rc = vf_catalog_open(store, &options, &catalog, &err)) == 0)
 		rc = mount_and_serve(catalog, mountpoint, o, ready_fd, &err);
 	vf_catalog_close(&catalog);
 	free(store);

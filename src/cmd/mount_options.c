@@ -5,7 +5,7 @@
 
 /* Words for mount(8) and systemd in an fstab line, and what is so anyway. */
 static const char *const swallowed[] = {
-	"defaults", "rw", "auto", "noauto", "nofail", "user", "nouser", "users", "owner", "group", "_netdev", "default_permissions",
+	"defaults", "auto", "noauto", "nofail", "user", "nouser", "users", "owner", "group", "_netdev", "default_permissions",
 	"async", "loud", "silent", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "diratime", "nodiratime", "mand", "nomand",
 };
 
@@ -53,8 +53,9 @@ static int add_word(struct vf_mount_options *o, struct vf_span word, struct vf_e
 	    vf_span_has_prefix(word, vf_span_str("x-")) || vf_span_has_prefix(word, vf_span_str("X-")) ||
 	    vf_span_has_prefix(word, vf_span_str("comment=")))
 		return 0;
-	if (vf_span_is(word, "ro"))
-		o->read_only = true;
+	/* The last one holds, as with mount(8). */
+	if (vf_span_is(word, "ro") || vf_span_is(word, "rw"))
+		o->read_only = vf_span_is(word, "ro");
 	else if (vf_span_is(word, "allow_other"))
 		o->allow_other = true;
 	else if (vf_span_is(word, "xattr"))

@@ -6,10 +6,15 @@
 
 #include "vecfs/clock.h"
 
+/* Where times are kept 0 stands for none; the first moment of 1970, which archives are fond of, is this there. */
+#define EPOCH_NS (INT64_MIN + 1)
+
 static struct timespec timespec_of(int64_t ns)
 {
 	int64_t rest = ns % 1000000000;
 
+	if (ns == EPOCH_NS)
+		return (struct timespec){ 0, 0 };
 	/* Before 1970 the nanoseconds count forwards too. */
 	return (struct timespec){ .tv_sec = ns / 1000000000 - (rest < 0), .tv_nsec = rest < 0 ? rest + 1000000000 : rest };
 }
@@ -109,7 +114,7 @@ static int64_t time_of(const struct stat *attr, int to_set)
 		return vf_clock_real_ns();
 	if (__builtin_mul_overflow((int64_t)attr->st_mtim.tv_sec, (int64_t)1000000000, &ns) || __builtin_add_overflow(ns, attr->st_mtim.tv_nsec, &ns))
 		return attr->st_mtim.tv_sec < 0 ? INT64_MIN : INT64_MAX;
-	return ns;
+	return ns ? ns : EPOCH_NS;
 }
 
 #define SETS_OWNER (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)

@@ -476,7 +476,8 @@ int vf_pages_cut(struct vf_pages *pages, uint64_t size, struct vf_err *err);
 
 /* ---- scratch.c ---- */
 struct vf_scratch {
-	struct vf_scratch *next;
+	struct vf_scratch *before, *next;    /* in the list of all */
+	struct vf_scratch *chained;          /* of those whose names have this hash */
 	atomic_uint users;
 	pthread_mutex_t lock;
 	uint64_t site_id, ino;

@@ -12,9 +12,12 @@
 /* What a file costs its user besides its bytes, so that empty ones are bounded too. */
 #define FILE_COST (64u << 10)
 
+#define CHAINS 4096u
+
 struct vf_scratches {
 	pthread_mutex_t lock;
-	struct vf_scratch *first;
+	struct vf_scratch *first;              /* the newest */
+	struct vf_scratch *chains[CHAINS];     /* by place and name */
 	atomic_ullong numbers;
 };
 
@@ -91,23 +94,50 @@ void vf_scratches_free(struct vf_scratches **scratches)
 
 /* ---- the table; its lock is held by those below ---- */
 
-static struct vf_scratch **find(struct vf_scratches *all, const struct vf_node *dir, const char *name)
+static struct vf_scratch **chain_of(struct vf_scratches *all, uint64_t site_id, enum vf_row_id dir, const char *name)
 {
-	struct vf_scratch **at = &all->first;
+	return &all->chains[(vf_hash_bytes(vf_span_str(name)) + 31 * site_id + dir) % CHAINS];
+}
 
-	while (*at && ((*at)->site_id != dir->site->id || (*at)->dir != vf_row_id(dir->row) || strcmp((*at)->name, name) != 0))
-		at = &(*at)->next;
-	return at;
+static struct vf_scratch *find(struct vf_scratches *all, const struct vf_node *dir, const char *name)
+{
+	enum vf_row_id row = vf_row_id(dir->row);
+	struct vf_scratch *s = *chain_of(all, dir->site->id, row, name);
+
+	while (s && (s->site_id != dir->site->id || s->dir != row || strcmp(s->name, name) != 0))
+		s = s->chained;
+	return s;
+}
+
+static void chain(struct vf_scratches *all, struct vf_scratch *scratch)
+{
+	struct vf_scratch **at = chain_of(all, scratch->site_id, scratch->dir, scratch->name);
+
+	scratch->chained = *at;
+	*at = scratch;
+}
+
+static void unchain(struct vf_scratches *all, struct vf_scratch *scratch)
+{
+	struct vf_scratch **at = chain_of(all, scratch->site_id, scratch->dir, scratch->name);
+
+	while (*at != scratch)
+		at = &(*at)->chained;
+	*at = scratch->chained;
 }
 
 /* To be left when the lock is given back. */
-static struct vf_scratch *take_out(struct vf_scratch **at)
+static struct vf_scratch *take_out(struct vf_scratches *all, struct vf_scratch *scratch)
 {
-	struct vf_scratch *scratch = *at;
-
 	if (!scratch)
 		return NULL;
-	*at = scratch->next;
+	unchain(all, scratch);
+	if (scratch->before)
+		scratch->before->next = scratch->next;
+	else
+		all->first = scratch->next;
+	if (scratch->next)
+		scratch->next->before = scratch->before;
 	scratch->next = NULL;
 	scratch->listed = false;
 	return scratch;
@@ -142,14 +172,17 @@ static struct vf_scratch *make(struct vf_call *call, struct vf_node *dir, const 
 	scratch->mtime_ns = scratch->ctime_ns = vf_clock_real_ns();
 	snprintf(scratch->name, sizeof scratch->name, "%s", name);
 	scratch->next = all->first;
+	if (scratch->next)
+		scratch->next->before = scratch;
 	all->first = scratch;
+	chain(all, scratch);
 	return scratch;
 }
 
 struct vf_scratch *vf_scratch_find(struct vf_face *face, struct vf_node *dir, const char *name)
 {
 	pthread_mutex_lock(&face->scratches->lock);
-	struct vf_scratch *scratch = *find(face->scratches, dir, name);
+	struct vf_scratch *scratch = find(face->scratches, dir, name);
 	if (scratch)
 		scratch->users++;
 	pthread_mutex_unlock(&face->scratches->lock);
@@ -184,7 +217,7 @@ static struct vf_scratch *find_or_make(struct vf_call *call, struct vf_node *dir
 	struct vf_scratches *all = call->face->scratches;
 
 	pthread_mutex_lock(&all->lock);
-	struct vf_scratch *scratch = *find(all, dir, name);
+	struct vf_scratch *scratch = find(all, dir, name);
 	*made = !scratch;
 	if (!scratch)
 		scratch = make(call, dir, name, mode);
@@ -226,7 +259,7 @@ int vf_scratch_unlink(struct vf_call *call, struct vf_node *dir, const char *nam
 	struct vf_scratches *all = call->face->scratches;
 
 	pthread_mutex_lock(&all->lock);
-	struct vf_scratch *scratch = take_out(find(all, dir, name));
+	struct vf_scratch *scratch = take_out(all, find(all, dir, name));
 	pthread_mutex_unlock(&all->lock);
 	int rc = scratch ? 0 : -ENOENT;
 	leave(scratch);
@@ -240,15 +273,17 @@ int vf_scratch_rename(struct vf_call *call, struct vf_node *from_dir, const char
 	int rc = 0;
 
 	pthread_mutex_lock(&all->lock);
-	struct vf_scratch *scratch = *find(all, from_dir, from), **there = find(all, to_dir, to);
+	struct vf_scratch *scratch = find(all, from_dir, from), *there = find(all, to_dir, to);
 	if (!scratch)
 		rc = -ENOENT;
-	else if (*there && !replace)
+	else if (there && !replace)
 		rc = -EEXIST;
-	if (rc == 0 && *there != scratch) {
-		replaced = take_out(there);
+	if (rc == 0 && there != scratch) {
+		replaced = take_out(all, there);
+		unchain(all, scratch);
 		scratch->dir = vf_row_id(to_dir->row);
 		snprintf(scratch->name, sizeof scratch->name, "%s", to);
+		chain(all, scratch);
 	}
 	pthread_mutex_unlock(&all->lock);
 	leave(replaced);
@@ -269,7 +304,7 @@ int vf_scratch_keep(struct vf_call *call, struct vf_node *dir, const char *name,
 		scratch->mtime_ns = mtime_ns;
 		scratch->mtime_set = true;
 	}
-	struct vf_scratch *failed = scratch && rc ? take_out(find(all, dir, name)) : NULL;
+	struct vf_scratch *failed = scratch && rc ? take_out(all, scratch) : NULL;
 	pthread_mutex_unlock(&all->lock);
 	leave(failed);
 	return rc;
@@ -325,14 +360,12 @@ void vf_scratch_drop_site(struct vf_face *face, struct vf_site *site)
 	struct vf_scratch *gone = NULL;
 
 	pthread_mutex_lock(&all->lock);
-	for (struct vf_scratch **at = &all->first; *at;) {
-		if ((*at)->site_id != site->id) {
-			at = &(*at)->next;
-			continue;
+	for (struct vf_scratch *s = all->first, *next; s; s = next) {
+		next = s->next;
+		if (s->site_id == site->id) {
+			take_out(all, s)->next = gone;
+			gone = s;
 		}
-		struct vf_scratch *one = take_out(at);
-		one->next = gone;
-		gone = one;
 	}
 	pthread_mutex_unlock(&all->lock);
 	for (struct vf_scratch *next; gone; gone = next) {

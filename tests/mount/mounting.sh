@@ -79,4 +79,24 @@ if command -v script >/dev/null; then
 	is "a mount outlives its terminal" "$(ls "$M")" b
 	ok "and ends as usual" stop
 fi
+# what is printed, and what is named
+printed() { # on a standard output that takes nothing: the exit status
+	"$@" >/dev/full 2>/dev/null && return 1
+	"$@" >&- 2>/dev/null && return 1
+	return 0
+}
+ok "a check that cannot be printed fails" printed "$VECFS" check "$S"
+ok "and the version" printed "$VECFS" --version
+start
+mkdir -p "$M/b/named"
+echo "dimension = 1" >"$M/b/named/config"
+echo '{"key": "a", "data": [1]}' >"$M/b/named/insert"
+fusermount3 -u "$M"
+ok "an index may be named as a shell completes it" "$VECFS" dump "$S" b/named/
+ok "a dump that cannot be printed fails" printed "$VECFS" dump "$S" b/named
+fails "an empty name is no store" "the path of the store is empty" "$VECFS" "" "$M"
+ok "the last of ro and rw holds" "$VECFS" "$S" "$M" -o ro,rw
+ok "so it can be written" mkdir "$M/written"
+rmdir "$M/written"
+ok "and ends" fusermount3 -u "$M"
 finish

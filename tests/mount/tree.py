@@ -136,9 +136,19 @@ check("the time of vectors/ moves with insert", after > before, before, after)
 time.sleep(0.02)
 os.unlink(m.at("vectors", "time.msgpack"))
 check("and with rm", os.stat(m.at("vectors")).st_mtime_ns > after)
-for ns in (-1500000000, -1, 1, 4102444800 * 10**9 + 5):
+for ns in (-1500000000, -1, 0, 1, 4102444800 * 10**9 + 5):
     os.utime(m.at("vectors", "k1.msgpack"), ns=(ns, ns))
     equal("a time of %d ns is kept" % ns, os.stat(m.at("vectors", "k1.msgpack")).st_mtime_ns, ns)
+    m.write("vectors/.timed.tmp", m.read("vectors/k1.msgpack"))
+    os.utime(m.at("vectors", ".timed.tmp"), ns=(ns, ns))
+    os.rename(m.at("vectors", ".timed.tmp"), m.at("vectors", "timed.msgpack"))
+    equal("and by way of a temporary file", os.stat(m.at("vectors", "timed.msgpack")).st_mtime_ns, ns)
+    with open(m.at("vectors", "timed.msgpack"), "wb") as f:
+        f.write(m.read("vectors/k1.msgpack"))
+        f.flush()
+        os.utime(f.fileno(), ns=(ns, ns))
+    equal("and while it is written", os.stat(m.at("vectors", "timed.msgpack")).st_mtime_ns, ns)
+os.unlink(m.at("vectors", "timed.msgpack"))
 os.utime(m.at("vectors", "k1.msgpack"), (10**15, 10**15))
 equal("one in a far future is the last that there is", os.stat(m.at("vectors", "k1.msgpack")).st_mtime_ns, 2**63 - 1)
 before = os.stat(m.at("queries")).st_mtime_ns
