@@ -877,6 +877,60 @@ START_TEST(an_index_that_is_sealed_takes_nothing_more)
 }
 END_TEST
 
+static int write_slowly(void *ctx, struct vf_txn *txn, struct vf_err *e)
+{
+	(void)ctx, (void)txn, (void)e;
+	usleep(100000);
+	return 0;
+}
+
+static int write_and_fail(void *ctx, struct vf_txn *txn, struct vf_err *e)
+{
+	(void)ctx;
+	ck_ok(vf_put(txn, VF_T_META, vf_span_str("nothing"), vf_span("", 1), e));
+	return vf_fail(e, ENOSPC, "the disk is full");
+}
+
+struct beside { enum { SLOW, REMOVE, SEAL, FAIL } what; int rc; };
+
+static void *do_beside(void *ctx)
+{
+	struct beside *b = ctx;
+	struct vf_err e = VF_ERR_INIT;
+	struct vf_job job = { .write = b->what == SLOW ? write_slowly : write_and_fail };
+
+	if (b->what == REMOVE)
+		b->rc = vf_index_remove(idx, vf_span_str("a"), &e);
+	else if (b->what == SEAL)
+		b->rc = vf_index_seal(idx, true, &e);
+	else
+		b->rc = vf_index_commit(idx, &job, &e);
+	return NULL;
+}
+
+/* What is written beside the seal may have to be written once more, without one that failed. */
+START_TEST(a_seal_is_none_before_its_transaction_is_through)
+{
+	struct beside all[] = { { .what = SLOW }, { .what = REMOVE }, { .what = SEAL }, { .what = FAIL } };
+	pthread_t threads[4];
+
+	begin("dimension = 8");
+	ck_ok(insert_one(&err));
+	for (int i = 0; i < 4; i++) {
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, do_beside, &all[i]), 0);
+		usleep(20000);
+	}
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_int_eq(all[REMOVE].rc, 0);
+	ck_assert(all[SEAL].rc == 0 || all[SEAL].rc == -ENOTEMPTY);
+	ck_assert_int_lt(all[FAIL].rc, 0);
+	vf_index_unseal(idx);
+	ck_assert_int_eq(vf_index_remove(idx, vf_span_str("a"), &err), -ENOENT);
+	end();
+}
+END_TEST
+
 /* ---- questions beside changes of the config ---- */
 
 static void (*meanwhile)(void);
@@ -1945,7 +1999,8 @@ CHECK_MAIN("index",
 	keys_are_listed_in_order_page_by_page, long_keys_work_and_those_without_a_file_name_are_counted,
 	random_changes_agree_with_a_model_across_reopening, the_shape_is_frozen_once_there_are_vectors,
 	fields_become_filterable_and_stop_being_so, the_version_grows_with_every_change,
-	the_version_never_goes_back_over_an_opening, an_index_that_is_sealed_takes_nothing_more, a_question_is_answered_under_the_config_of_its_snapshot,
+	the_version_never_goes_back_over_an_opening, an_index_that_is_sealed_takes_nothing_more,
+	a_seal_is_none_before_its_transaction_is_through, a_question_is_answered_under_the_config_of_its_snapshot,
 	an_index_grows_out_of_the_flat_graph_and_answers_all_the_while, links_are_loaded_not_made_again, a_checkpoint_that_failed_is_made_up_for_by_the_next,
 	few_dimensions_are_linked_with_float_codes, a_few_samples_say_first_whether_the_usual_effort_is_enough,
 	vectors_that_bytes_cannot_tell_apart_have_float_codes, a_graph_whose_vectors_have_changed_is_built_anew,

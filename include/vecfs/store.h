@@ -128,6 +128,7 @@ struct vf_job {
 	void (*done)(void *ctx, bool ok);    /* may be NULL; called once for every job whose write was called */
 	void *ctx;
 	bool frees;                          /* it takes rows away and adds none: it works on a full disk, too */
+	bool last;                           /* ends its transaction: what comes next is decided by what it has found */
 	bool followed;                       /* soon by another as large: what LMDB keeps for it is not given back now */
 	struct vf_err err;                   /* why, when vf_commit returns negative */
 	/* private to the store: */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* seal.c - an index that is going to be removed, or is. Whether it is empty is looked at in the writers' turn, and from then on their turn is none:
- * so no insert can return between that look and the removal, and be lost. */
+ * so no insert can return between that look and the removal, and be lost. The look is the last of its transaction, and holds when that has
+ * succeeded: it may have to be tried again, with writers in it that were there before. */
 #include <errno.h>
 
 #include "index_internal.h"
@@ -25,7 +26,6 @@ static int write_seal(void *ctx, struct vf_txn *txn, struct vf_err *err)
 		return vf_fail(err, ENOTEMPTY, "index %s holds %llu records and %llu saved questions", name, (unsigned long long)records,
 		               (unsigned long long)questions);
 	}
-	atomic_store(&seal->index->removed, true);
 	return 0;
 }
 
@@ -33,14 +33,14 @@ static void sealed(void *ctx, bool ok)
 {
 	const struct seal *seal = ctx;
 
-	if (!ok)
-		atomic_store(&seal->index->removed, false);
+	if (ok)
+		atomic_store(&seal->index->removed, true);
 }
 
 int vf_index_seal(struct vf_index *index, bool unlisted, struct vf_err *err)
 {
 	struct seal seal = { index, unlisted };
-	struct vf_job job = { .write = write_seal, .done = sealed, .ctx = &seal, .frees = true };
+	struct vf_job job = { .write = write_seal, .done = sealed, .ctx = &seal, .frees = true, .last = true };
 	int rc = vf_index_check_there(index, err);
 
 	return rc ? rc : vf_index_commit(index, &job, err);

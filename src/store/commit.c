@@ -171,7 +171,7 @@ static struct vf_job *write_group(struct vf_txn *txn, struct vf_job *group)
 			job->rc = rc;
 		if (txn->trouble || (rc < 0 && txn->changes != changes))
 			return job;
-		if (txn->bytes > GROUP_BYTES_MAX)
+		if (job->last || txn->bytes > GROUP_BYTES_MAX)
 			cut_group(txn->store, job);
 	}
 	return NULL;
