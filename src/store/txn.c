@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vecfs/heap.h"
@@ -41,19 +42,33 @@ static int start_reader(struct vf_store *store, struct vf_txn *idle, struct vf_t
 	return vf_env_limit(idle);
 }
 
+/* As long as a writer waits for old reads at the most (gate.c), and not for ever: it may be waiting for us. */
+#define WRITER_PATIENCE_S 125
+
 /* LMDB refuses readers too after a fatal write. A thread that has the writer's lock will see to it; otherwise do it here. */
 static int heal_for_reader(struct vf_store *store, struct vf_err *err)
 {
-	if (pthread_mutex_trylock(&store->writer))
-		return vf_store_fault(store, MDB_PANIC, "read", err);
-	int rc = vf_env_heal(store, err);
+	struct timespec until;
+	int rc = 0;
+
+	if (pthread_mutex_trylock(&store->writer) == 0) {
+		rc = vf_env_heal(store, err);
+	} else {
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += WRITER_PATIENCE_S;
+		if (pthread_mutex_clocklock(&store->writer, CLOCK_MONOTONIC, &until))
+			return vf_store_fault(store, MDB_PANIC, "read", err);
+	}
 	pthread_mutex_unlock(&store->writer);
 	return rc;
 }
 
+/* After a writer that did not have to heal it, somebody else has. */
+#define HEALINGS 2u
+
 int vf_txn_read(struct vf_store *store, struct vf_txn **out, struct vf_err *err)
 {
-	for (bool healed = false;; healed = true) {
+	for (unsigned healed = 0;; healed++) {
 		struct vf_txn *idle;
 		int rc = MDB_PANIC;
 		if (vf_gate_enter(store, &idle)) {
@@ -62,7 +77,7 @@ int vf_txn_read(struct vf_store *store, struct vf_txn **out, struct vf_err *err)
 				return 0;
 			vf_gate_leave(store, NULL);
 		}
-		if (rc != MDB_PANIC || healed)
+		if (rc != MDB_PANIC || healed == HEALINGS)
 			return vf_store_fault(store, rc, "read", err);
 		rc = heal_for_reader(store, err);
 		if (rc)
