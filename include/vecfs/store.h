@@ -49,8 +49,8 @@ int vf_store_usage(struct vf_store *store, struct vf_store_usage *out, struct vf
 /* Looks at every page of the file, from outside of LMDB, before rows are read: what is wrong is told, and damage that LMDB would stumble over is
  * found. Returns the number of findings, or negative. */
 int64_t vf_store_check_pages(const struct vf_store *store, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err);
-/* The file begins with two heads, of which the newer counts. When only one of them is sound it is written over the other: of a store that nobody has
- * open, to be repaired. */
+/* The file begins with two heads, of which the newer counts. When only one of them is sound, or they do not belong together, the one that counts is written
+ * over the other: of a store that nobody has open, to be repaired. 1: the other may have been the newer, so that its change is lost. */
 int vf_store_mend_head(const char *dir, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err);
 /* A compacted copy of the environment into an existing, empty directory, synced. */
 int vf_store_copy(struct vf_store *store, const char *dir, struct vf_err *err);

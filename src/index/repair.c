@@ -4,6 +4,7 @@
  * graph is linked again by the next mount. What cannot be read is told by its key. The new file takes the place of the old one by a
  * rename; the old one is kept beside it when anything was lost. */
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -311,9 +312,11 @@ static int copy(struct repair *r, struct vf_err *err)
 
 static int write_anew(struct repair *r, const char *dir, const char *new_dir, struct vf_err *err)
 {
-	int rc;
+	int rc = vf_store_mend_head(dir, r->report, r->ctx, err);
 
-	if ((rc = vf_store_mend_head(dir, r->report, r->ctx, err)) == 0 && (rc = vf_store_open(dir, false, true, &r->old, err)) == 0 &&
+	if (rc > 0)
+		r->lost++;
+	if (rc >= 0 && (rc = vf_store_open(dir, false, true, &r->old, err)) == 0 &&
 	    (rc = vf_store_open(new_dir, true, false, &r->new, err)) == 0)
 		rc = copy(r, err);
 	vf_postings_change_free(&r->postings);
@@ -329,6 +332,26 @@ static int write_anew(struct repair *r, const char *dir, const char *new_dir, st
 enum { NEW_DIR, NEW_DATA, NEW_LOCK, DATA, KEPT, PATHS };
 static const char *const names[PATHS] = { VF_REPAIR_DIR, VF_REPAIR_DIR "/data.mdb", VF_REPAIR_DIR "/lock.mdb", "data.mdb", KEPT_FILE };
 
+#define KEPT_MAX 1000u
+
+/* A link: there is no moment without a file. Beside what an earlier repair has kept. */
+static int keep_damaged(struct repair *r, const char *data, const char *kept, struct vf_err *err)
+{
+	char name[PATH_MAX];
+
+	for (unsigned i = 0; i < KEPT_MAX; i++) {
+		if (snprintf(name, sizeof name, i ? "%s.%u" : "%s", kept, i) >= (int)sizeof name)
+			return vf_fail(err, ENAMETOOLONG, "the path of the store is too long: %s", kept);
+		if (link(data, name) == 0) {
+			tell(r, "the damaged file is kept as %s", name);
+			return 0;
+		}
+		if (errno != EEXIST)
+			break;
+	}
+	return vf_fail(err, errno, "cannot keep the damaged file as %s: %s", name, strerror(errno));
+}
+
 static int64_t repair(struct repair *r, const char *dir, char *const path[PATHS], struct vf_err *err)
 {
 	const char *new_dir = path[NEW_DIR], *new_data = path[NEW_DATA], *data = path[DATA], *kept = path[KEPT];
@@ -338,14 +361,8 @@ static int64_t repair(struct repair *r, const char *dir, char *const path[PATHS]
 	unlink(new_data);
 	if (mkdir(new_dir, 0700) && errno != EEXIST)
 		return vf_fail(err, errno, "cannot create %s: %s", new_dir, strerror(errno));
-	if ((rc = write_anew(r, dir, new_dir, err)) == 0 && r->lost) {
-		/* A link first: there is no moment without a file. */
-		unlink(kept);
-		if (link(data, kept))
-			rc = vf_fail(err, errno, "cannot keep the damaged file as %s: %s", kept, strerror(errno));
-		else
-			tell(r, "the damaged file is kept as %s", kept);
-	}
+	if ((rc = write_anew(r, dir, new_dir, err)) == 0 && r->lost)
+		rc = keep_damaged(r, data, kept, err);
 	if (rc == 0)
 		rc = vf_data_swap(new_data, data, dir, err);
 	unlink(new_data);

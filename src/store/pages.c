@@ -50,6 +50,7 @@ struct pages {
 	void (*report)(void *ctx, const char *text);
 	void *ctx;
 	int64_t findings;
+	uint64_t freed;                    /* the last transaction of the list of free pages */
 };
 
 /* One tree on its way down. */
@@ -329,6 +330,7 @@ static void check_free(struct walk *w, const uint8_t *key, size_t key_len, const
 	(void)flags;
 	if (txn_id == 0 || txn_id > p->txn_id)
 		find_fault(w, "transaction %llu is not in [1, %llu]", (unsigned long long)txn_id, (unsigned long long)p->txn_id);
+	p->freed = txn_id > p->freed ? txn_id : p->freed;
 	if (len % 8 || len < 8 || n != len / 8 - 1) {
 		find_fault(w, "a row has %zu bytes for %llu pages", len, (unsigned long long)n);
 		return;
@@ -383,6 +385,23 @@ static int check_meta(const char *dir, unsigned i, const uint8_t *page, const st
 	return 0;
 }
 
+/* A sound file can be short by the pages that one transaction took and gave back, not by more. */
+static bool is_plausible(const struct meta *meta, size_t file_size)
+{
+	return meta->last_page <= UINT64_MAX / 65536 && meta->last_page * meta->free.pad <= 2 * file_size + ((size_t)1 << 30);
+}
+
+static bool has_root(const struct tree_head *head, uint64_t last_page)
+{
+	return head->root == NO_PAGE || (head->root >= 2 && head->root <= last_page);
+}
+
+/* Not so of the older one where LMDB could not write it: it has put an old number of pages there, to be sure that nobody uses it. */
+static bool has_roots(const struct meta *meta)
+{
+	return has_root(&meta->main, meta->last_page) && has_root(&meta->free, meta->last_page);
+}
+
 /* The newer of the two, as LMDB chooses; both have to be sound. */
 static int read_meta(const char *dir, int fd, struct meta *out, size_t *file_size, struct vf_err *err)
 {
@@ -409,9 +428,11 @@ static int read_meta(const char *dir, int fd, struct meta *out, size_t *file_siz
 	*out = meta[meta[0].txn_id < meta[1].txn_id];
 	if (meta[0].txn_id + 1 != meta[1].txn_id && meta[1].txn_id + 1 != meta[0].txn_id && out->txn_id)
 		return fail_meta(dir, 1, "does not follow or precede the other", err);
-	/* A sound file can be short by the pages that one transaction took and gave back, not by more. */
-	if (out->last_page > UINT64_MAX / 65536 || out->last_page * out->free.pad > 2 * *file_size + ((size_t)1 << 30))
-		return fail_meta(dir, meta[0].txn_id < meta[1].txn_id, "says that the file is far larger than it is", err);
+	unsigned newer = meta[0].txn_id < meta[1].txn_id;
+	if (!is_plausible(out, *file_size))
+		return fail_meta(dir, newer, "says that the file is far larger than it is", err);
+	if (!has_roots(out))
+		return fail_meta(dir, newer, "leads to a page that is not there", err);
 	return 0;
 }
 
@@ -438,64 +459,6 @@ int vf_pages_check_head(const struct vf_store *store, struct vf_err *err)
 	return rc;
 }
 
-/* ---- a damaged head is written over with the sound one ---- */
-
-static bool head_is_sound(const char *dir, int fd, unsigned i, off_t at, uint8_t page[PAGE_HEAD + sizeof(struct meta)])
-{
-	struct vf_err ignored;
-	struct meta meta;
-
-	if (pread(fd, page, PAGE_HEAD + sizeof meta, at) != (ssize_t)(PAGE_HEAD + sizeof meta))
-		return false;
-	memcpy(&meta, page + PAGE_HEAD, sizeof meta);
-	return check_meta(dir, i, page, &meta, &ignored) == 0;
-}
-
-/* The sound head under the other number, as one that is a transaction older. */
-static void write_as(uint8_t *page, uint64_t number)
-{
-	struct meta meta;
-
-	memcpy(&meta, page + PAGE_HEAD, sizeof meta);
-	meta.txn_id -= meta.txn_id > 0;
-	memcpy(page, &number, sizeof number);
-	memcpy(page + PAGE_HEAD, &meta, sizeof meta);
-}
-
-static int mend(const char *dir, int fd, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err)
-{
-	uint8_t pages[2][PAGE_HEAD + sizeof(struct meta)];
-	struct meta first;
-	char text[128];
-	/* Where the second lies the first says, if it can be believed. */
-	bool sound0 = head_is_sound(dir, fd, 0, 0, pages[0]);
-	memcpy(&first, pages[0] + PAGE_HEAD, sizeof first);
-	off_t second = sound0 ? (off_t)first.free.pad : (off_t)sysconf(_SC_PAGESIZE);
-	bool sound1 = head_is_sound(dir, fd, 1, second, pages[1]);
-
-	if (sound0 == sound1)
-		return 0;
-	uint64_t number = sound0;
-	uint8_t *page = pages[sound0 ? 0 : 1];
-	write_as(page, number);
-	if (pwrite(fd, page, sizeof pages[0], number ? second : 0) != (ssize_t)sizeof pages[0] || fsync(fd))
-		return vf_fail(err, errno, "cannot write the head page %u of the file in %s: %s", (unsigned)number, dir, strerror(errno));
-	snprintf(text, sizeof text, "the head page %u of the file was damaged; the last change may be lost with it", (unsigned)number);
-	report(ctx, text);
-	return 0;
-}
-
-int vf_store_mend_head(const char *dir, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err)
-{
-	int fd, rc = open_data(dir, dir, O_RDWR, &fd, err);
-
-	if (rc)
-		return rc;
-	rc = mend(dir, fd, report, ctx, err);
-	close(fd);
-	return rc;
-}
-
 /* ---- all of it ---- */
 
 struct whole { struct pages *pages; const struct meta *meta; };
@@ -509,16 +472,14 @@ static int check_whole(void *ctx)
 	return 0;
 }
 
-static int check_file(struct pages *p, int fd, struct vf_err *err)
+/* As this head says, of a file of p->size bytes. */
+static int check_as(struct pages *p, int fd, const struct meta *meta, struct vf_err *err)
 {
-	struct meta meta;
-	int rc = read_meta(p->dir, fd, &meta, &p->size, err);
+	int rc = 0;
 
-	if (rc)
-		return rc;
-	p->page_size = meta.free.pad;
-	p->last_page = meta.last_page;
-	p->txn_id = meta.txn_id;
+	p->page_size = meta->free.pad;
+	p->last_page = meta->last_page;
+	p->txn_id = meta->txn_id;
 	p->used = calloc(p->last_page / 64 + 1, sizeof *p->used);
 	if (!p->used)
 		return vf_oom(err);
@@ -526,11 +487,20 @@ static int check_file(struct pages *p, int fd, struct vf_err *err)
 	if (map == MAP_FAILED)
 		return vf_fail(err, errno, "cannot map the file in %s: %s", p->dir, strerror(errno));
 	p->map = map;
-	struct whole whole = { p, &meta };
+	struct whole whole = { p, meta };
 	if (vf_guard_call(check_whole, &whole))
 		rc = vf_fail(err, EIO, "the store in %s is damaged: a page of its file cannot be read", p->dir);
 	munmap(map, p->size);
+	free(p->used);
 	return rc;
+}
+
+static int check_file(struct pages *p, int fd, struct vf_err *err)
+{
+	struct meta meta;
+	int rc = read_meta(p->dir, fd, &meta, &p->size, err);
+
+	return rc ? rc : check_as(p, fd, &meta, err);
 }
 
 int64_t vf_store_check_pages(const struct vf_store *store, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err)
@@ -541,7 +511,6 @@ int64_t vf_store_check_pages(const struct vf_store *store, void (*report)(void *
 	if (rc)
 		return rc;
 	rc = check_file(&pages, fd, err);
-	free(pages.used);
 	close(fd);
 	return rc ? rc : pages.findings;
 }
@@ -567,4 +536,111 @@ int vf_pages_check_once(struct vf_store *store, struct vf_err *err)
 		return vf_fail(err, EIO, "the store in %s is damaged and is not written to: %s", store->dir, first);
 	store->pages_sound = true;
 	return 0;
+}
+
+/* ---- a damaged head is written over with the sound one ---- */
+
+struct head {
+	uint8_t page[PAGE_HEAD + sizeof(struct meta)];
+	struct meta meta;
+	bool sound;                        /* by itself */
+	bool clean;                        /* and so are the trees that it leads to */
+	uint64_t freed;                    /* the last transaction that they say has freed pages */
+};
+
+static void read_head(const char *dir, int fd, unsigned i, off_t at, size_t file_size, struct head *out)
+{
+	struct vf_err ignored;
+
+	*out = (struct head){ .sound = false };
+	if (pread(fd, out->page, sizeof out->page, at) != (ssize_t)sizeof out->page)
+		return;
+	memcpy(&out->meta, out->page + PAGE_HEAD, sizeof out->meta);
+	out->sound = check_meta(dir, i, out->page, &out->meta, &ignored) == 0 && is_plausible(&out->meta, file_size) && has_roots(&out->meta);
+}
+
+static void say_nothing(void *ctx, const char *text)
+{
+	(void)ctx, (void)text;
+}
+
+static void judge(const char *dir, int fd, size_t file_size, struct head *head)
+{
+	struct pages pages = { .dir = dir, .report = say_nothing, .size = file_size };
+	struct vf_err ignored;
+
+	head->clean = head->sound && check_as(&pages, fd, &head->meta, &ignored) == 0 && pages.findings == 0;
+	head->freed = pages.freed;
+}
+
+/* Which of the two counts; -1: neither, or both as they are. */
+static int sound_one(const char *dir, int fd, size_t file_size, struct head heads[2])
+{
+	struct vf_err ignored;
+	struct meta meta;
+	size_t size;
+
+	if (heads[0].sound != heads[1].sound)
+		return heads[1].sound;
+	if (!heads[0].sound || read_meta(dir, fd, &meta, &size, &ignored) == 0)
+		return -1;
+	/* They do not belong together. */
+	for (int i = 0; i < 2; i++)
+		judge(dir, fd, file_size, &heads[i]);
+	if (heads[0].clean != heads[1].clean)
+		return heads[1].clean;
+	return heads[0].clean && heads[0].freed != heads[1].freed ? heads[0].freed < heads[1].freed : -1;
+}
+
+/* The sound head under the other number, as one that is a transaction older. */
+static void write_as(uint8_t *page, uint64_t number)
+{
+	struct meta meta;
+
+	memcpy(&meta, page + PAGE_HEAD, sizeof meta);
+	meta.txn_id -= meta.txn_id > 0;
+	memcpy(page, &number, sizeof number);
+	memcpy(page + PAGE_HEAD, &meta, sizeof meta);
+}
+
+/* Whether the one that is written over may have been the newer. */
+static bool may_lose(const struct head *kept, const struct head *other)
+{
+	return other->meta.txn_id + 1 != kept->meta.txn_id && !(other->clean && other->freed < kept->freed);
+}
+
+static int mend(const char *dir, int fd, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err)
+{
+	struct head heads[2];
+	struct stat st;
+	char text[128];
+
+	if (fstat(fd, &st))
+		return vf_fail(err, errno, "cannot look at the file in %s: %s", dir, strerror(errno));
+	/* Where the second lies the first says, if it can be believed. */
+	read_head(dir, fd, 0, 0, (size_t)st.st_size, &heads[0]);
+	off_t second = heads[0].sound ? (off_t)heads[0].meta.free.pad : (off_t)sysconf(_SC_PAGESIZE);
+	read_head(dir, fd, 1, second, (size_t)st.st_size, &heads[1]);
+	int kept = sound_one(dir, fd, (size_t)st.st_size, heads);
+	if (kept < 0)
+		return 0;
+	uint64_t number = !kept;
+	bool loses = may_lose(&heads[kept], &heads[number]);
+	write_as(heads[kept].page, number);
+	if (pwrite(fd, heads[kept].page, sizeof heads[kept].page, number ? second : 0) != (ssize_t)sizeof heads[kept].page || fsync(fd))
+		return vf_fail(err, errno, "cannot write the head page %u of the file in %s: %s", (unsigned)number, dir, strerror(errno));
+	snprintf(text, sizeof text, "the head page %u of the file was damaged%s", (unsigned)number, loses ? "; the last change may be lost with it" : "");
+	report(ctx, text);
+	return loses;
+}
+
+int vf_store_mend_head(const char *dir, void (*report)(void *ctx, const char *text), void *ctx, struct vf_err *err)
+{
+	int fd, rc = open_data(dir, dir, O_RDWR, &fd, err);
+
+	if (rc)
+		return rc;
+	rc = mend(dir, fd, report, ctx, err);
+	close(fd);
+	return rc;
 }
