@@ -43,7 +43,7 @@ static int put_record(struct export *e, const struct vf_record_row *row, struct 
 	return rc ? rc : vf_spool_flush_if_full(e->out, err);
 }
 
-/* One a line: what would end the line is escaped as in file names, and so is the sign of escaping. */
+/* One a line, as it is: a list of keys for `delete`, say. Only what would end the line is escaped, as in file names. */
 static int put_key_line(struct export *e, struct vf_span key, struct vf_err *err)
 {
 	struct vf_buf *buf = &e->out->buf;
@@ -52,7 +52,7 @@ static int put_key_line(struct export *e, struct vf_span key, struct vf_err *err
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < key.len; i++) {
-		if (key.data[i] == '\n' || key.data[i] == '\r' || key.data[i] == '%')
+		if (key.data[i] == '\n' || key.data[i] == '\r')
 			buf->len += (size_t)sprintf((char *)buf->data + buf->len, "%%%02X", key.data[i]);
 		else
 			buf->data[buf->len++] = key.data[i];
