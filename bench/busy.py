@@ -67,9 +67,7 @@ def measure(args, dim, n, more):
     rng = np.random.default_rng(dim)
     mix = rng.standard_normal((32, dim))
     insert(index, vectors(rng, mix, n))
-    store.wait_until_linked(index)
-    while Store.stat(index, "recall_measured") == "unknown":
-        time.sleep(0.5)
+    store.wait_until_at_rest(index)
     client = Client(index, vectors(rng, mix, 200))
     rest = client.at_rest()
     load_more(index, vectors(rng, mix, more))

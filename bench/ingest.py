@@ -49,7 +49,7 @@ def measure(args, dim, n):
         writer.end()
         rates["append"] += lmdb.ask("append", n, BATCH)
         rates["insert"].append(insert(index, matrix))
-        store.wait_until_linked(index)
+        store.wait_until_at_rest(index)
     lmdb.end()
     store.end()
     shutil.rmtree(work)

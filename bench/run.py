@@ -63,6 +63,12 @@ class Store:
         with open(os.path.join(index, "stats"), encoding="utf-8") as file:
             return dict(line.rstrip("\n").split(" ", 1) for line in file)[name]
 
+    def wait_until_at_rest(self, index):
+        """Linked, and its recall measured: nothing of it runs beside what is measured next."""
+        self.wait_until_linked(index)
+        while self.stat(index, "recall_measured") == "unknown":
+            time.sleep(0.05)
+
     def wait_until_linked(self, index):
         while self.stat(index, "pending") != "0":
             time.sleep(0.1)
