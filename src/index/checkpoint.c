@@ -376,7 +376,7 @@ static void measure(struct vf_index *index)
 	struct state state;
 
 	look(index, &state);
-	bool wanted = state.loaded && wants_measuring(index, &state), outgrown = state.loaded && state.counts.pending == 0 && vf_codes_outgrown(index, &state.counts);
+	bool wanted = state.loaded && wants_measuring(index, &state), outgrown = state.loaded && vf_codes_outgrown(index, &state.counts);
 	if (!(wanted || outgrown) || pthread_mutex_trylock(&index->keeper->measuring))
 		return;
 	if (wanted) {

@@ -100,10 +100,11 @@ uint64_t vf_ballast_lack(struct vf_ballast *b)
 bool vf_ballast_drop(struct vf_ballast *b)
 {
 	pthread_mutex_lock(&b->lock);
-	/* Synced: a journal may keep freed blocks back until then. */
-	bool dropped = b->bytes && ftruncate(b->fd, 0) == 0 && fsync(b->fd) == 0;
+	bool dropped = b->bytes && ftruncate(b->fd, 0) == 0;
 	if (dropped)
 		b->bytes = 0;
+	/* A journal may keep freed blocks back until it is synced. */
+	dropped = dropped && fsync(b->fd) == 0;
 	pthread_mutex_unlock(&b->lock);
 	return dropped;
 }
