@@ -484,8 +484,10 @@ static int check_as(struct pages *p, int fd, const struct meta *meta, struct vf_
 	if (!p->used)
 		return vf_oom(err);
 	void *map = mmap(NULL, p->size, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
+	if (map == MAP_FAILED) {
+		free(p->used);
 		return vf_fail(err, errno, "cannot map the file in %s: %s", p->dir, strerror(errno));
+	}
 	p->map = map;
 	struct whole whole = { p, meta };
 	if (vf_guard_call(check_whole, &whole))
