@@ -273,6 +273,7 @@ class Steps:
         self.code("commit of %r to %s" % (data, key), code, call, self.m.at(*where), self.path(key))
         if code == 0:
             self.took(key, data)
+            self.forget_writers(key)
             del self.scratch[where]
 
     def put_aside(self):
