@@ -433,6 +433,9 @@ struct vf_shadow {
 };
 /* kind->size bytes, zeroed but for the shadow that they begin with. */
 int vf_shadow_open(struct vf_call *call, struct vf_node *node, int flags, const struct vf_shadow_kind *kind, void *out);
+/* What a look has found, which is taken over, or what is made now (found->pending), opened for writing by `open`. */
+typedef int vf_shadow_open_fn(struct vf_call *call, struct vf_node *node, int flags, struct vf_handle **out);
+int vf_shadow_create(struct vf_call *call, struct vf_found *found, int flags, vf_shadow_open_fn *open, struct vf_node **node, struct vf_handle **handle);
 void vf_shadow_free(struct vf_call *call, struct vf_shadow *shadow);
 int vf_shadow_load(struct vf_call *call, struct vf_shadow *shadow);
 /* For who reads what he is writing: the staged bytes, or the old ones before the first write. */

@@ -403,26 +403,7 @@ int vf_record_create(struct vf_call *call, struct vf_node *dir, enum vf_row_id r
 	struct vf_found found = { .row = &vf_tree[row], .site = vf_site_use(call->face, dir->site), .name = key };
 	int rc = vf_record_find(call, &found);
 
-	if (rc)
-		return rc;
-	bool created = found.pending;
-	if (!created && (flags & O_EXCL)) {
-		vf_found_drop(call->face, &found);
-		return -EEXIST;
-	}
-	if (created) {
-		found.pending = false;
-		found.ino = vf_ino_hash(found.row, found.site, key);
-	}
-	rc = vf_node_settle(call, &found, node);
-	if (rc)
-		return rc;
-	if (created)
-		vf_node_is_pending(call->face, *node);
-	rc = open_writer(call, *node, flags | (created ? O_CREAT : 0), handle);
-	if (rc)
-		vf_node_forget(call->face, *node, 1);
-	return rc;
+	return rc ? rc : vf_shadow_create(call, &found, flags, open_writer, node, handle);
 }
 
 /* ---- by path ---- */

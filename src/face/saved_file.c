@@ -115,26 +115,7 @@ int vf_saved_create(struct vf_call *call, struct vf_node *dir, const char *name,
 	struct vf_found found;
 	int rc = vf_queries_dir.lookup(call, dir, name, &found);
 
-	if (rc)
-		return rc;
-	bool created = found.pending;
-	if (!created && (flags & O_EXCL)) {
-		vf_found_drop(call->face, &found);
-		return -EEXIST;
-	}
-	if (created) {
-		found.pending = false;
-		found.ino = vf_ino_hash(found.row, found.site, found.name);
-	}
-	rc = vf_node_settle(call, &found, node);
-	if (rc)
-		return rc;
-	if (created)
-		vf_node_is_pending(call->face, *node);
-	rc = open_writer(call, *node, flags, handle);
-	if (rc)
-		vf_node_forget(call->face, *node, 1);
-	return rc;
+	return rc ? rc : vf_shadow_create(call, &found, flags, open_writer, node, handle);
 }
 
 static int truncate_saved(struct vf_call *call, struct vf_node *node, uint64_t size)

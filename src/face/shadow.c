@@ -35,6 +35,29 @@ int vf_shadow_open(struct vf_call *call, struct vf_node *node, int flags, const 
 	return 0;
 }
 
+int vf_shadow_create(struct vf_call *call, struct vf_found *found, int flags, vf_shadow_open_fn *open, struct vf_node **node, struct vf_handle **handle)
+{
+	bool created = found->pending;
+
+	if (!created && (flags & O_EXCL)) {
+		vf_found_drop(call->face, found);
+		return -EEXIST;
+	}
+	if (created) {
+		found->pending = false;
+		found->ino = vf_ino_hash(found->row, found->site, found->name);
+	}
+	int rc = vf_node_settle(call, found, node);
+	if (rc)
+		return rc;
+	if (created)
+		vf_node_is_pending(call->face, *node);
+	rc = open(call, *node, flags, handle);
+	if (rc)
+		vf_node_forget(call->face, *node, 1);
+	return rc;
+}
+
 void vf_shadow_free(struct vf_call *call, struct vf_shadow *shadow)
 {
 	vf_writer_unlist(&shadow->name);
