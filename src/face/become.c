@@ -58,60 +58,80 @@ static int commit(struct vf_call *call, struct vf_scratch *scratch, struct vf_si
 	return rc;
 }
 
-/* True: it is open. */
-static bool set_committed(struct vf_scratch *scratch, bool committed)
+static void set_committed(struct vf_scratch *scratch, bool committed)
 {
 	pthread_mutex_lock(&scratch->lock);
 	scratch->committed = committed;
-	bool open = scratch->opens > 0;
 	pthread_mutex_unlock(&scratch->lock);
-	return open;
+}
+
+/* `commits` is held. */
+static int become(struct vf_call *call, struct vf_scratch *scratch, struct vf_site *site, enum vf_row_id dir, struct vf_span name, bool replace)
+{
+	struct vf_err err = VF_ERR_INIT;
+
+	vf_writer_unlist(&scratch->writer);
+	/* First: what is written after the bytes were taken waits for this commit, and is then one of its own. */
+	set_committed(scratch, true);
+	vf_names_lock(call->face, site, name, name);
+	int rc = commit(call, scratch, site, dir, name, replace);
+	if (rc == 0) {
+		vf_writers_moved(call->face, site, dir, name, vf_span(NULL, 0), true);
+		/* Out of memory: it goes on without a name. */
+		(void)vf_writer_list(call->face, &scratch->writer, site, dir, name, &err);
+	} else {
+		set_committed(scratch, false);
+	}
+	vf_names_unlock(call->face, site, name, name);
+	return rc;
 }
 
 int vf_scratch_become(struct vf_call *call, struct vf_scratch *scratch, struct vf_site *site, enum vf_row_id dir, struct vf_span name, bool replace)
 {
-	struct vf_err err = VF_ERR_INIT;
 	struct vf_span copy = vf_arena_copy(&call->arena, name);
 
 	if (!copy.data)
 		return vf_oom(&call->err);
 	pthread_mutex_lock(&scratch->commits);
-	vf_writer_unlist(&scratch->writer);
-	/* First: what is written after the bytes were taken waits for this commit, and is then one of its own. */
-	bool open = set_committed(scratch, true);
-	int rc = commit(call, scratch, site, dir, copy, replace);
-	if (rc == 0) {
-		vf_writers_moved(call->face, site, dir, name, vf_span(NULL, 0));
-		/* Out of memory: it goes on without a name. */
-		if (open)
-			(void)vf_writer_list(call->face, &scratch->writer, site, dir, name, &err);
-	} else {
-		set_committed(scratch, false);
-	}
+	int rc = become(call, scratch, site, dir, copy, replace);
 	pthread_mutex_unlock(&scratch->commits);
+	return rc;
+}
+
+/* `commits` is held. 1: nothing was to be taken. */
+static int write_on(struct vf_call *call, struct vf_scratch *scratch, struct vf_site *site)
+{
+	struct vf_span name;
+
+	if (!scratch->writer.all)
+		return 1;
+	int rc = vf_writer_hold(call, &scratch->writer, &name);
+	/* Cut to nothing, a record stays as it is, and what is written next replaces it. */
+	if (rc == 0 && (name.len == 0 || (scratch->writer.dir == VF_ROW_VECTORS && vf_scratch_size(scratch) == 0)))
+		rc = 1;
+	if (rc == 0)
+		rc = commit(call, scratch, site, scratch->writer.dir, name, true);
+	vf_writer_release(call, &scratch->writer);
 	return rc;
 }
 
 int vf_scratch_written_on(struct vf_call *call, struct vf_scratch *scratch, struct vf_site *site)
 {
-	int rc = 0;
-
 	pthread_mutex_lock(&scratch->commits);
-	struct vf_span name = scratch->writer.all ? vf_writer_name(call, &scratch->writer) : vf_span(NULL, 0);
-	/* Cut to nothing, a record stays as it is, and what is written next replaces it. */
-	bool keeps = scratch->writer.dir == VF_ROW_VECTORS && vf_scratch_size(scratch) == 0;
-	bool takes = name.len && !keeps;
-	if (takes)
-		rc = commit(call, scratch, site, scratch->writer.dir, name, true);
+	int rc = write_on(call, scratch, site);
 	pthread_mutex_unlock(&scratch->commits);
-	if (takes && rc == 0)
+	if (rc == 0)
 		vf_site_changed(call->face, site, call->index);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 void vf_scratch_left(struct vf_scratch *scratch)
 {
 	pthread_mutex_lock(&scratch->commits);
-	vf_writer_unlist(&scratch->writer);
+	pthread_mutex_lock(&scratch->lock);
+	bool open = scratch->opens > 0;
+	pthread_mutex_unlock(&scratch->lock);
+	if (!open)
+		vf_writer_unlist(&scratch->writer);
 	pthread_mutex_unlock(&scratch->commits);
 }

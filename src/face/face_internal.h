@@ -402,16 +402,23 @@ struct vf_writer {
 	uint64_t site_id;
 	enum vf_row_id dir;                /* VF_ROW_VECTORS: the name is a key; VF_ROW_QUERIES, VF_ROW_INDEX: that of a file */
 	struct vf_buf name;                /* under the lock of the list; len 0: there is none any more */
+	pthread_rwlock_t *held;            /* that of the name, while it is held */
 };
 int vf_writers_new(struct vf_writers **out, struct vf_err *err);
 void vf_writers_free(struct vf_writers **writers);
 int vf_writer_list(struct vf_face *face, struct vf_writer *w, const struct vf_site *site, enum vf_row_id dir, struct vf_span name, struct vf_err *err);
 /* Also for one that was never listed. */
 void vf_writer_unlist(struct vf_writer *w);
-/* The name that it has now, in the call's arena, with a NUL behind it; len 0: none. */
-struct vf_span vf_writer_name(struct vf_call *call, struct vf_writer *w);
-/* Who writes to `from` goes on under `to`, or (len 0) without a name. True: somebody does. */
-bool vf_writers_moved(struct vf_face *face, const struct vf_site *site, enum vf_row_id dir, struct vf_span from, struct vf_span to);
+/* The name that it has now, in the call's arena, with a NUL behind it; len 0: none. Until vf_writer_release, which is always called, nobody renames
+ * or removes it. */
+int vf_writer_hold(struct vf_call *call, struct vf_writer *w, struct vf_span *name);
+void vf_writer_release(struct vf_call *call, struct vf_writer *w);
+/* Around a change of what names lead to, and vf_writers_moved: no writer commits to them meanwhile. */
+void vf_names_lock(struct vf_face *face, const struct vf_site *site, struct vf_span a, struct vf_span b);
+void vf_names_unlock(struct vf_face *face, const struct vf_site *site, struct vf_span a, struct vf_span b);
+/* Who writes to `from` goes on under `to`, or (len 0) without a name; who has written to `to` is without one, if anybody does (true) or `there`
+ * was a file that got the name. */
+bool vf_writers_moved(struct vf_face *face, const struct vf_site *site, enum vf_row_id dir, struct vf_span from, struct vf_span to, bool there);
 
 /* ---- shadow.c: a file that is being written, beside what it is until then ---- */
 struct vf_shadow;
@@ -529,7 +536,7 @@ extern const struct vf_file_ops vf_scratch_file;
 int vf_scratch_become(struct vf_call *call, struct vf_scratch *scratch, struct vf_site *site, enum vf_row_id dir, struct vf_span name, bool replace);
 /* Its bytes changed after that. */
 int vf_scratch_written_on(struct vf_call *call, struct vf_scratch *scratch, struct vf_site *site);
-/* Nobody has it open any more. */
+/* Its name is gone, or somebody has closed it: when nobody has it open any more it goes nowhere. */
 void vf_scratch_left(struct vf_scratch *scratch);
 
 /* ---- hidden.c: names that are always there, for a moment after they were unlinked; to the process that did it ---- */

@@ -183,6 +183,12 @@ static void join(struct vf_node *node, struct vf_found *found)
 #define REFUSAL_NS (60 * (int64_t)1000000000)     /* coming back takes long when many want something */
 #define REFUSAL_TRIES 8u
 
+/* Who asks: a thread; in another namespace of processes than ours nobody has a number, and it is whoever wants that name. */
+static pid_t asker(const struct vf_call *call, uint64_t name)
+{
+	return call->pid ? call->pid : -1 - (pid_t)(name & INT32_MAX >> 1);
+}
+
 /* The place of a process, or the one that it may take: the oldest of some. */
 static struct vf_refused *refusal_of(struct vf_face *face, pid_t pid)
 {
@@ -202,9 +208,11 @@ static struct vf_refused *refusal_of(struct vf_face *face, pid_t pid)
  * it knew: so this holds until a node is opened. */
 static bool was_refused(struct vf_call *call, const struct vf_found *found)
 {
-	struct vf_refused *r = refusal_of(call->face, call->pid);
+	uint64_t name = hash_of(found->row, found->site, found->name);
+	pid_t pid = asker(call, name);
+	struct vf_refused *r = refusal_of(call->face, pid);
 
-	return r->pid == call->pid && r->name == hash_of(found->row, found->site, found->name) && vf_clock_mono_ns() - r->ns < REFUSAL_NS;
+	return r->pid == pid && r->name == name && vf_clock_mono_ns() - r->ns < REFUSAL_NS;
 }
 
 bool vf_node_was_refused(struct vf_call *call, const struct vf_found *found)
@@ -216,11 +224,9 @@ bool vf_node_was_refused(struct vf_call *call, const struct vf_found *found)
 }
 
 /* It comes back for the very node: there is no name that the kernel could have looked up. */
-static bool has_come_back(struct vf_call *call, const struct vf_node *node)
+static bool has_come_back(const struct vf_refused *r, pid_t pid, const struct vf_node *node)
 {
-	struct vf_refused *r = refusal_of(call->face, call->pid);
-
-	return r->pid == call->pid && r->generation == node->generation;
+	return r->pid == pid && r->generation == node->generation;
 }
 
 static struct vf_node *settle(struct vf_call *call, struct vf_found *found)
@@ -335,11 +341,13 @@ static bool in_the_way(const struct vf_node *node, bool writer)
 static bool open_locked(struct vf_call *call, struct vf_node *node, bool writer, bool gone)
 {
 	struct vf_face *face = call->face;
-	struct vf_refused *r = refusal_of(face, call->pid);
-	bool refused = (in_the_way(node, writer) || gone) && !has_come_back(call, node);
+	uint64_t name = hash_of(node->row, node->site, node->name);
+	pid_t pid = asker(call, name);
+	struct vf_refused *r = refusal_of(face, pid);
+	bool refused = (in_the_way(node, writer) || gone) && !has_come_back(r, pid, node);
 	if (refused)
-		*r = (struct vf_refused){ call->pid, hash_of(node->row, node->site, node->name), node->generation, vf_clock_mono_ns() };
-	else if (r->pid == call->pid)
+		*r = (struct vf_refused){ pid, name, node->generation, vf_clock_mono_ns() };
+	else if (r->pid == pid)
 		*r = (struct vf_refused){ 0 };
 	if (!refused && writer) {
 		node->writers++;

@@ -107,14 +107,18 @@ static int queries_unlink(struct vf_call *call, struct vf_node *dir, const char 
 {
 	if (vf_queries_name(name) != VF_NAME_GOOD)
 		return vf_scratch_unlink(call, dir, name);
+	struct vf_span key = vf_span_str(name);
 	int rc = vf_call_hold(call, dir->site);
-	if (rc == 0)
-		rc = vf_index_saved_remove(call->index, name, &call->err);
+	if (rc)
+		return rc;
+	vf_names_lock(call->face, dir->site, key, key);
+	rc = vf_index_saved_remove(call->index, name, &call->err);
+	/* One that is being created has a name, and nothing on disk. */
+	bool writers = (rc == 0 || rc == -ENOENT) && vf_writers_moved(call->face, dir->site, VF_ROW_QUERIES, key, vf_span(NULL, 0), false);
+	vf_names_unlock(call->face, dir->site, key, key);
 	if (rc && rc != -ENOENT)
 		return rc;
-	/* One that is being created has a name, and nothing on disk. */
-	bool writers = vf_writers_moved(call->face, dir->site, VF_ROW_QUERIES, vf_span_str(name), vf_span(NULL, 0));
-	vf_node_unlinked(call->face, VF_ROW_SAVED, dir->site, vf_span_str(name));
+	vf_node_unlinked(call->face, VF_ROW_SAVED, dir->site, key);
 	if (rc == 0)
 		vf_site_changed(call->face, dir->site, call->index);
 	return writers ? 0 : rc;

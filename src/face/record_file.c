@@ -203,9 +203,13 @@ static void restart_scan(struct writer *w)
 static int load_record(struct vf_call *call, struct vf_shadow *shadow, struct vf_buf *out)
 {
 	struct vf_node *node = shadow->handle.node;
-	struct vf_span key = vf_writer_name(call, &shadow->name);
+	struct vf_span key;
+	int rc = vf_writer_hold(call, &shadow->name, &key);
 
-	return key.len ? render_into(call, node->site, key, format_of(node->row), out, NULL) : -ENOENT;
+	if (rc == 0)
+		rc = key.len ? render_into(call, node->site, key, format_of(node->row), out, NULL) : -ENOENT;
+	vf_writer_release(call, &shadow->name);
+	return rc;
 }
 
 static int write_staged(struct vf_call *call, struct writer *w, struct vf_span data, uint64_t offset)
@@ -296,23 +300,28 @@ static void become(struct vf_call *call, struct writer *w, struct vf_span key)
 	vf_node_committed(call->face, node, ino_of(node->row, node->site, &stat), stat.version, size, stat.mtime_ns);
 }
 
-static int commit(struct vf_call *call, struct writer *w)
+static int commit_as(struct vf_call *call, struct writer *w, struct vf_span key)
 {
-	struct vf_span key = vf_writer_name(call, &w->shadow.name);
-
-	/* Without a name: nobody can see it, as with any unlinked file. */
-	if (key.len == 0) {
-		w->shadow.dirty = false;
-		return 0;
-	}
 	const struct vf_handle *handle = &w->shadow.handle;
 	int64_t mtime_ns = vf_node_take_wish(call->face, handle->node);
 	int rc = commit_bytes(call, handle->index, handle->node->site, vf_stage_span(&w->shadow.stage), key, mtime_ns, true);
-	if (rc)
-		return rc;
-	w->shadow.dirty = false;
-	become(call, w, key);
-	return 0;
+
+	if (rc == 0)
+		become(call, w, key);
+	return rc;
+}
+
+/* Without a name: nobody can see it, as with any unlinked file. */
+static int commit(struct vf_call *call, struct writer *w)
+{
+	struct vf_span key;
+	int rc = vf_writer_hold(call, &w->shadow.name, &key);
+
+	if (rc == 0 && key.len)
+		rc = commit_as(call, w, key);
+	vf_writer_release(call, &w->shadow.name);
+	w->shadow.dirty &= rc != 0;
+	return rc;
 }
 
 static int incomplete(struct vf_call *call, struct writer *w)

@@ -145,6 +145,7 @@ static int from_scratch(struct vf_call *call, const struct side *from, const str
 	if (rc == 0) {
 		show(call, to);
 		vf_scratch_unlink(call, from->dir, from->name);
+		vf_scratch_left(scratch);
 	}
 	vf_scratch_put(scratch);
 	return rc;
@@ -209,9 +210,7 @@ static int moved(struct vf_call *call, enum vf_row_id dir, struct vf_site *site,
 {
 	if (rc && rc != -ENOENT)
 		return rc;
-	if (rc == 0)
-		vf_writers_moved(call->face, site, dir, to, vf_span(NULL, 0));
-	return vf_writers_moved(call->face, site, dir, from, to) ? 0 : rc;
+	return vf_writers_moved(call->face, site, dir, from, to, rc == 0) ? 0 : rc;
 }
 
 static int rekey(struct vf_call *call, const struct side *from, const struct side *to, bool replace)
@@ -220,7 +219,9 @@ static int rekey(struct vf_call *call, const struct side *from, const struct sid
 
 	if (vf_span_equal(from->key, to->key))
 		return 0;
+	vf_names_lock(call->face, site, from->key, to->key);
 	int rc = moved(call, VF_ROW_VECTORS, site, from->key, to->key, vf_index_rekey(call->index, from->key, to->key, replace, &call->err));
+	vf_names_unlock(call->face, site, from->key, to->key);
 	if (rc)
 		return rc;
 	vf_node_detached(call->face, VF_ROW_RECORD, site, from->key);
@@ -235,7 +236,9 @@ static int rename_saved(struct vf_call *call, const struct side *from, const str
 
 	if (vf_span_equal(a, b))
 		return 0;
+	vf_names_lock(call->face, site, a, b);
 	int rc = moved(call, VF_ROW_QUERIES, site, a, b, vf_index_saved_rename(call->index, from->name, to->name, replace, &call->err));
+	vf_names_unlock(call->face, site, a, b);
 	if (rc == 0)
 		vf_node_detached(call->face, VF_ROW_SAVED, site, a);
 	return rc;

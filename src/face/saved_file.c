@@ -14,10 +14,14 @@ static const char *name_of(const struct vf_node *node)
 
 static int load_saved(struct vf_call *call, struct vf_shadow *shadow, struct vf_buf *out)
 {
-	struct vf_span name = vf_writer_name(call, &shadow->name);
+	struct vf_span name;
 	struct vf_saved stat;
+	int rc = vf_writer_hold(call, &shadow->name, &name);
 
-	return name.len ? vf_index_saved_get(shadow->handle.index, (const char *)name.data, out, &stat, &call->err) : -ENOENT;
+	if (rc == 0)
+		rc = name.len ? vf_index_saved_get(shadow->handle.index, (const char *)name.data, out, &stat, &call->err) : -ENOENT;
+	vf_writer_release(call, &shadow->name);
+	return rc;
 }
 
 static int put_saved(struct vf_call *call, struct vf_index *index, struct vf_node *node, const char *name, struct vf_span bytes, int64_t mtime_ns)
@@ -37,12 +41,15 @@ static int put_saved(struct vf_call *call, struct vf_index *index, struct vf_nod
 static int commit_saved(struct vf_call *call, struct vf_whole *w)
 {
 	struct vf_handle *handle = &w->shadow.handle;
-	struct vf_span name = vf_writer_name(call, &w->shadow.name);
+	struct vf_span name;
+	int rc = vf_writer_hold(call, &w->shadow.name, &name);
 
-	if (name.len == 0)
-		return 0;
-	int64_t mtime_ns = vf_node_take_wish(call->face, handle->node);
-	return put_saved(call, handle->index, handle->node, (const char *)name.data, vf_stage_span(&w->shadow.stage), mtime_ns);
+	if (rc == 0 && name.len) {
+		int64_t mtime_ns = vf_node_take_wish(call->face, handle->node);
+		rc = put_saved(call, handle->index, handle->node, (const char *)name.data, vf_stage_span(&w->shadow.stage), mtime_ns);
+	}
+	vf_writer_release(call, &w->shadow.name);
+	return rc;
 }
 
 static const struct vf_whole_kind saved_kind = {

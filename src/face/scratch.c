@@ -481,10 +481,9 @@ static int open_scratch(struct vf_call *call, struct vf_node *node, int flags, s
 	int rc = vf_handle_new(call, node, flags, sizeof **out, &scratch_ops, out);
 	if (rc == 0) {
 		(*out)->direct = (*out)->noflush = true;
-		if ((flags & O_TRUNC) && vf_flags_write(flags))
+		rc = vf_handle_join(call, *out);
+		if (rc == 0 && (flags & O_TRUNC) && vf_flags_write(flags))
 			rc = cut(call, node, 0);
-		if (rc == 0)
-			rc = vf_handle_join(call, *out);
 		if (rc)
 			vf_handle_free(call, *out);
 	}

@@ -117,10 +117,12 @@ static int remove_record(struct vf_call *call, struct vf_node *dir, struct vf_sp
 
 	if (rc)
 		return rc;
+	vf_names_lock(call->face, dir->site, key, key);
 	rc = vf_removals_take(call, dir->site, key);
 	if (rc > 0)
 		rc = vf_index_remove(call->index, key, &call->err);
-	bool writers = vf_writers_moved(call->face, dir->site, VF_ROW_VECTORS, key, vf_span(NULL, 0));
+	bool writers = vf_writers_moved(call->face, dir->site, VF_ROW_VECTORS, key, vf_span(NULL, 0), false);
+	vf_names_unlock(call->face, dir->site, key, key);
 	if (rc && !(rc == -ENOENT && writers))
 		return rc;
 	vf_node_unlinked(call->face, VF_ROW_RECORD, dir->site, key);

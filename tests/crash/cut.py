@@ -113,7 +113,8 @@ class Log:
         return sure
 
     def synced_tree(self, cut):
-        """Directory -> its names as they were at its own last sync: what POSIX promises, and no more."""
+        """Directory -> its names as they were at its own last sync: what POSIX promises, and no more, but that what was renamed from one directory to
+        another is not in both: that is one change for every disk that keeps names."""
         events = sorted([(name[0], name) for name in self.names] + [(s[0], s) for s in self.syncs if not isinstance(s[3], File)], key=lambda e: e[0])
         now, begun, sure = {}, {}, {self.root: {}}
         for n, event in events:
@@ -125,6 +126,10 @@ class Log:
                 begun[event[4]] = dict(now.get(event[2], {}))
             elif event[4] in begun:
                 sure[event[2]] = begun[event[4]]
+        for n, kind, ino, name, other, name2 in self.names:
+            there = sure.get(other, {}).get(name2) if kind == RENAME and ino != other and n < cut else None
+            if there is not None and sure.get(ino, {}).get(name) == there:
+                del sure[ino][name]
         return sure
 
     def sure_writes(self, cut):

@@ -198,11 +198,12 @@ os.mknod(m.at("vectors", "made.msgpack"), stat.S_IFREG | 0o644)
 check("an ordinary one may be made, and without a record there is none", not os.path.exists(m.at("vectors", "made.msgpack")))
 
 # whoever works inside does not notice that an index, or its bucket, is renamed
-over = multiprocessing.Event()
+over, inside = multiprocessing.Event(), multiprocessing.Barrier(3)
 
 
 def work_inside(number, out):
     os.chdir(m.at("vectors"))
+    inside.wait()
     failures, name = [], "p%d.json" % number
     while not over.is_set():
         for what in (lambda: os.stat("inside.json"), lambda: open("inside.json").read(), lambda: os.listdir("."), lambda: os.stat("../stats"), lambda: open("../answers/q.json").read(),
@@ -222,6 +223,7 @@ m.write("queries/q.json", b"{}")
 out = multiprocessing.Queue()
 workers = [multiprocessing.Process(target=work_inside, args=(i, out)) for i in range(2)]
 [w.start() for w in workers]
+inside.wait()
 for i in range(400):
     for there, back in (("b/moving", "b/moved"), ("b", "c")):
         os.rename(join(P, there), join(P, back))
