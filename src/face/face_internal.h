@@ -14,7 +14,7 @@
  * removals.c (deleted in a row), xattr.c, ring.c (errors), budget.c (memory of users), turns.c (long requests of users), metrics.c, loop.c (threads),
  * awake.c (processors), mount.c.
  *
- * Order of locks: handle > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget, turns). */
+ * Order of locks: handle > a scratch's commits > names (writers.c) > scratch > face->lock (nodes and sites) > the small ones (renderings, ring, budget, turns). */
 #ifndef VECFS_FACE_INTERNAL_H
 #define VECFS_FACE_INTERNAL_H
 

@@ -3,6 +3,7 @@
 """What stays behind when a name goes: temporary files that became records, descriptors of an index that was removed, a write that failed in the
 middle, and a daemon that was started without standard descriptors."""
 import signal
+import threading
 from os.path import join
 
 from harness import *
@@ -99,6 +100,37 @@ for directory, first, second in ("queries", b'{"topK": 1}', b'{"topK": 2}'), ("v
             check("%s: what is removed while it is written stays away" % directory, not os.path.exists(m.at(directory, "w.json")))
         else:
             equal("%s: what is %s while it is written stays replaced" % (directory, how), read("w.json"), 2)
+
+    # one that is being made takes the name from who writes to the one that has it
+    m.write(directory + "/taken.json", first)
+    with open(m.at(directory, "taken.json"), "wb", buffering=0) as old:
+        old.write(first)
+        with open(m.at(directory, "taker.json"), "wb", buffering=0) as new:
+            new.write(second)
+            os.rename(m.at(directory, "taker.json"), m.at(directory, "taken.json"))
+    equal("%s: what is made and renamed over another stays" % directory, read("taken.json"), 2)
+
+# a temporary file that is opened while it is renamed is written on like any other
+wrong = []
+for i in range(60):
+    m.write("vectors/.race.tmp", b'{"data": [1, 2, 3]}')
+    opened = []
+
+    def open_it():
+        try:
+            opened.append(os.open(m.at("vectors", ".race.tmp"), os.O_WRONLY))
+        except FileNotFoundError:
+            pass
+    thread = threading.Thread(target=open_it)
+    thread.start()
+    os.rename(m.at("vectors", ".race.tmp"), m.at("vectors", "race.json"))
+    thread.join()
+    for fd in opened:
+        os.pwrite(fd, b"7", 10)
+        os.close(fd)
+        if json.loads(m.read("vectors/race.json"))["data"]["float32"][0] != 7:
+            wrong.append(i)
+equal("who opens it while it is renamed", wrong, [])
 
 # a write of a saved question that fails in the middle
 m.write("queries/q.json", '{"topK": 1}')
