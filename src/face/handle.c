@@ -82,6 +82,7 @@ void vf_handles_free(struct vf_face *face)
 
 	while (face->handles)
 		face->handles->ops->release(&call, face->handles);
+	vf_arena_free(&call.arena);
 }
 
 int vf_handle_join(struct vf_call *call, struct vf_handle *handle)
