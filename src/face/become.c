@@ -111,7 +111,7 @@ static int write_on(struct vf_call *call, struct vf_scratch *scratch, struct vf_
 		rc = 1;
 	if (rc == 0)
 		rc = commit(call, scratch, site, scratch->writer.dir, name, true);
-	vf_writer_release(call, &scratch->writer);
+	vf_writer_release(&scratch->writer);
 	return rc;
 }
 

@@ -4,29 +4,29 @@
 
 #include <errno.h>
 
-static int render_config(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out)
+int vf_config_text(struct vf_call *call, struct vf_index *index, struct vf_buf *out)
 {
 	struct vf_config config;
-	int rc = vf_call_hold(call, site);
-
-	(void)name;
-	if (rc || (rc = vf_index_config(call->index, &config, &call->err)))
-		return rc;
-	rc = vf_config_render(&config, &out->buf, &call->err);
-	vf_config_free(&config);
-	return rc;
-}
-
-static int load_config(struct vf_call *call, struct vf_shadow *shadow, struct vf_buf *out)
-{
-	struct vf_config config;
-	int rc = vf_index_config(shadow->handle.index, &config, &call->err);
+	int rc = vf_index_config(index, &config, &call->err);
 
 	if (rc)
 		return rc;
 	rc = vf_config_render(&config, out, &call->err);
 	vf_config_free(&config);
 	return rc;
+}
+
+static int render_config(struct vf_call *call, struct vf_site *site, struct vf_span name, struct vf_spool *out)
+{
+	int rc = vf_call_hold(call, site);
+
+	(void)name;
+	return rc ? rc : vf_config_text(call, call->index, &out->buf);
+}
+
+static int load_config(struct vf_call *call, struct vf_shadow *shadow, struct vf_buf *out)
+{
+	return vf_config_text(call, shadow->handle.index, out);
 }
 
 /* Whole lines that cannot hold: for a shell, which does not look at what close says. */

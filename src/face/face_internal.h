@@ -412,12 +412,12 @@ void vf_writer_unlist(struct vf_writer *w);
 /* The name that it has now, in the call's arena, with a NUL behind it; len 0: none. Until vf_writer_release, which is always called, nobody renames
  * or removes it. */
 int vf_writer_hold(struct vf_call *call, struct vf_writer *w, struct vf_span *name);
-void vf_writer_release(struct vf_call *call, struct vf_writer *w);
+void vf_writer_release(struct vf_writer *w);
 /* Around a change of what names lead to, and vf_writers_moved: no writer commits to them meanwhile. */
 void vf_names_lock(struct vf_face *face, const struct vf_site *site, struct vf_span a, struct vf_span b);
 void vf_names_unlock(struct vf_face *face, const struct vf_site *site, struct vf_span a, struct vf_span b);
-/* Who writes to `from` goes on under `to`, or (len 0) without a name; who has written to `to` is without one, if anybody does (true) or `there`
- * was a file that got the name. */
+/* The name `from` leads to what `to` names now, or (len 0) to nothing: who writes to `from` goes on there (true: somebody does). Whoever has written
+ * to `to` until now goes on without a name, when a file (`there`) or a writer has taken it. */
 bool vf_writers_moved(struct vf_face *face, const struct vf_site *site, enum vf_row_id dir, struct vf_span from, struct vf_span to, bool there);
 
 /* ---- shadow.c: a file that is being written, beside what it is until then ---- */
@@ -599,6 +599,8 @@ int vf_record_create(struct vf_call *call, struct vf_node *dir, enum vf_row_id r
 /* Decodes the bytes of a file and inserts them under `key`. mtime 0: now. */
 int vf_record_commit(struct vf_call *call, struct vf_site *site, struct vf_span bytes, struct vf_span key, int64_t mtime_ns, bool replace);
 
+/* What reading config gives. */
+int vf_config_text(struct vf_call *call, struct vf_index *index, struct vf_buf *out);
 /* The bytes as they are now, and of what version they are. */
 int vf_saved_snapshot(struct vf_call *call, struct vf_site *site, const char *name, struct vf_rendering **out);
 int vf_saved_create(struct vf_call *call, struct vf_node *dir, const char *name, int flags, struct vf_node **node, struct vf_handle **handle);

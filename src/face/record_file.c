@@ -208,7 +208,7 @@ static int load_record(struct vf_call *call, struct vf_shadow *shadow, struct vf
 
 	if (rc == 0)
 		rc = key.len ? render_into(call, node->site, key, format_of(node->row), out, NULL) : -ENOENT;
-	vf_writer_release(call, &shadow->name);
+	vf_writer_release(&shadow->name);
 	return rc;
 }
 
@@ -285,7 +285,7 @@ int vf_record_commit(struct vf_call *call, struct vf_site *site, struct vf_span 
 }
 
 /* The node goes on as the version that was committed. */
-static void become(struct vf_call *call, struct writer *w, struct vf_span key)
+static void renew_node(struct vf_call *call, struct writer *w, struct vf_span key)
 {
 	struct vf_node *node = w->shadow.handle.node;
 	struct vf_record_stat stat;
@@ -307,7 +307,7 @@ static int commit_as(struct vf_call *call, struct writer *w, struct vf_span key)
 	int rc = commit_bytes(call, handle->index, handle->node->site, vf_stage_span(&w->shadow.stage), key, mtime_ns, true);
 
 	if (rc == 0)
-		become(call, w, key);
+		renew_node(call, w, key);
 	return rc;
 }
 
@@ -319,7 +319,7 @@ static int commit(struct vf_call *call, struct writer *w)
 
 	if (rc == 0 && key.len)
 		rc = commit_as(call, w, key);
-	vf_writer_release(call, &w->shadow.name);
+	vf_writer_release(&w->shadow.name);
 	w->shadow.dirty &= rc != 0;
 	return rc;
 }

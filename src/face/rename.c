@@ -157,7 +157,6 @@ static int bytes_of(struct vf_call *call, const struct side *side, struct vf_buf
 	struct vf_record record;
 	struct vf_record_stat stat = { 0 };
 	struct vf_saved saved = { 0 };
-	struct vf_config config;
 	int rc = vf_call_hold(call, side->dir->site);
 
 	*mtime_ns = 0;
@@ -173,10 +172,7 @@ static int bytes_of(struct vf_call *call, const struct side *side, struct vf_buf
 		*mtime_ns = saved.mtime_ns;
 		return rc;
 	case CONFIG:
-		if ((rc = vf_index_config(call->index, &config, &call->err)))
-			return rc;
-		rc = vf_config_render(&config, out, &call->err);
-		vf_config_free(&config);
+		rc = vf_config_text(call, call->index, out);
 		return rc ? rc : vf_index_config_mtime(call->index, mtime_ns, &call->err);
 	case SCRATCH: case VERB: case COMPUTED: case NOTHING:
 		break;

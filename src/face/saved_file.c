@@ -20,7 +20,7 @@ static int load_saved(struct vf_call *call, struct vf_shadow *shadow, struct vf_
 
 	if (rc == 0)
 		rc = name.len ? vf_index_saved_get(shadow->handle.index, (const char *)name.data, out, &stat, &call->err) : -ENOENT;
-	vf_writer_release(call, &shadow->name);
+	vf_writer_release(&shadow->name);
 	return rc;
 }
 
@@ -48,7 +48,7 @@ static int commit_saved(struct vf_call *call, struct vf_whole *w)
 		int64_t mtime_ns = vf_node_take_wish(call->face, handle->node);
 		rc = put_saved(call, handle->index, handle->node, (const char *)name.data, vf_stage_span(&w->shadow.stage), mtime_ns);
 	}
-	vf_writer_release(call, &w->shadow.name);
+	vf_writer_release(&w->shadow.name);
 	return rc;
 }
 

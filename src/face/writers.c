@@ -119,13 +119,12 @@ int vf_writer_hold(struct vf_call *call, struct vf_writer *w, struct vf_span *na
 		pthread_mutex_unlock(&call->face->writers->lock);
 		if (same)
 			return 0;
-		vf_writer_release(call, w);
+		vf_writer_release(w);
 	}
 }
 
-void vf_writer_release(struct vf_call *call, struct vf_writer *w)
+void vf_writer_release(struct vf_writer *w)
 {
-	(void)call;
 	if (w->held)
 		pthread_rwlock_unlock(w->held);
 	w->held = NULL;
