@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* resolution.c - do bytes tell near from far? They do not where many vectors lie beyond their range, which every search would have to compare with.
- * Of vectors of very different lengths under euclidean, or of copies with a little noise, hundreds get the same code, and no walk over codes finds the nearest of them. Tried on a sample: of ordinary vectors the ten nearest are among the sixteen
- * nearest by codes (.997 and more of them), of such vectors six in ten, or none. Float codes then cost four times the memory, and answers come from
- * the graph (20,000 x 128, ten centres with noise: 25 times as many questions as by scans, at the recall that hnswlib has with the same effort). */
+ * And of vectors of very different lengths under euclidean, or of copies with a little noise, hundreds get the same code, and no walk over codes finds
+ * the nearest of them. Tried on a sample: of ordinary vectors the ten nearest are among the sixteen nearest by codes (.997 and more of them), of such
+ * vectors six in ten, or none. Float codes then cost four times the memory, and answers come from the graph (20,000 x 128, ten centres with noise: 25
+ * times as many questions as by scans, at the recall that hnswlib has with the same effort). */
 #include <math.h>
 #include <stdlib.h>
 
